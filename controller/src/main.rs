@@ -1,0 +1,2 @@
+//! The `cellwall` binary.
+fn main() {}
