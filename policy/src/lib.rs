@@ -1,1 +1,7 @@
-//! Placeholder.
+//! The pure core of Cellwall: what the cluster looks like ([`world`]), who is who ([`model`]), which rule decides,
+//! once as tables for the kernel and once, slow and obvious, as the reference.
+//!
+//! This crate knows no Kubernetes client, no runtime, no file and no clock: its dependency list proves it.
+
+pub mod compiled;
+pub mod model;

@@ -1,0 +1,279 @@
+//! What the compiler decides, as values: the contract between this crate and the datapath.
+//!
+//! A verdict is found in at most two steps: (policy, peer) names a [`Table`]; where there is no such entry,
+//! (policy, the peer's class alone) does. A table answers every protocol and port, priorities already resolved.
+
+use std::fmt;
+
+use crate::model::{Action, Address, Cidr, Name, Reason, Transport};
+
+/// What kind of peer an address is. Four bits of a [`PeerId`]; numbers are part of the kernel ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum PeerClass {
+    /// No pod, node, Service or pod-range address. Also what an address without any entry is.
+    World = 0,
+    /// A pod of this node.
+    LocalPod = 1,
+    /// A pod of another node that enforces.
+    RemotePod = 2,
+    /// A pod of another node that reports no enforcement: no hook will see the packet again.
+    UnguardedPod = 3,
+    /// Another node.
+    Node = 4,
+    /// This node, and link-local addresses that are no pod's.
+    LocalNode = 5,
+    /// A cluster IP. As destination at a port that is not the Service's, and as source: in `Any` alone.
+    ClusterIp = 6,
+    /// An external or load-balancer IP. As destination at another port: `World` and `cidrs`; as source: `Any` alone.
+    ExternalIp = 7,
+    /// Multicast and broadcast: in `Any` and `cidrs`.
+    Multicast = 8,
+    /// A pod-range address without identity.
+    Unresolved = 9,
+    /// Not an address: a Service port (or a node's node port or host port), standing for its backends.
+    ServicePort = 10,
+}
+
+impl PeerClass {
+    /// All classes, by number.
+    pub const ALL: [Self; 11] = [
+        Self::World,
+        Self::LocalPod,
+        Self::RemotePod,
+        Self::UnguardedPod,
+        Self::Node,
+        Self::LocalNode,
+        Self::ClusterIp,
+        Self::ExternalIp,
+        Self::Multicast,
+        Self::Unresolved,
+        Self::ServicePort,
+    ];
+}
+
+/// A peer: its class in the top four bits, below them a number that stands for the set of objects it is in
+/// (for a Service port: its backends). Numbers are given out by the compiler and reused only after a generation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u32);
+
+impl PeerId {
+    /// The number that stands for "in no object that any rule names": such a peer is judged by its class alone.
+    pub const PLAIN: u32 = 0x0fff_ffff;
+
+    /// The peer `number` of `class`; only the low 28 bits of `number` count.
+    pub fn new(class: PeerClass, number: u32) -> Self {
+        Self((class as u32) << 28 | (number & Self::PLAIN))
+    }
+
+    /// The fallback entry of `class`.
+    pub fn plain(class: PeerClass) -> Self {
+        Self::new(class, Self::PLAIN)
+    }
+
+    /// The class.
+    pub fn class(self) -> PeerClass {
+        PeerClass::ALL.get((self.0 >> 28) as usize).copied().unwrap_or(PeerClass::World)
+    }
+
+    /// The number within the class.
+    pub fn number(self) -> u32 {
+        self.0 & Self::PLAIN
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number() {
+            Self::PLAIN => write!(f, "{:?}:-", self.class()),
+            number => write!(f, "{:?}:{number}", self.class()),
+        }
+    }
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident,)*) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u32);
+    )* };
+}
+
+ids! {
+    /// One direction of one distinct own side (identity, probe ports, startup candidates): many pods share it.
+    PolicyId,
+    /// A distinct [`Table`].
+    TableId,
+    /// The slot of a rule's counters and name; 20 bits.
+    RuleSlot,
+}
+
+/// The verdict for one protocol and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell {
+    /// What happens.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// The rule credited.
+    pub rule: Option<RuleSlot>,
+    /// An Alert here is logged by another node (the one where the packet reaches its pod).
+    pub quiet_alert: bool,
+    /// Under `AlertOnly`, a Drop here is logged by another node (the sender's).
+    pub quiet_drop: bool,
+}
+
+impl Cell {
+    /// No rule applies.
+    pub const NO_RULE: Self =
+        Self { action: Action::Pass, reason: Reason::NoRule, rule: None, quiet_alert: false, quiet_drop: false };
+}
+
+/// A function from 0..=65535 to cells: each entry holds from its start up to the next start. Never empty, starts
+/// at 0, starts ascend, neighbours differ: equal functions are equal values.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spans(Vec<(u16, Cell)>);
+
+impl Spans {
+    /// The same cell everywhere.
+    pub fn constant(cell: Cell) -> Self {
+        Self(vec![(0, cell)])
+    }
+
+    /// Builds from entries in ascending order; merges equal neighbours. The first entry is taken to start at 0.
+    pub fn from_sorted(entries: impl IntoIterator<Item = (u16, Cell)>) -> Option<Self> {
+        let mut spans: Vec<(u16, Cell)> = Vec::new();
+        for (start, cell) in entries {
+            match spans.last_mut() {
+                Some((_, last)) if *last == cell => {}
+                Some((last_start, last)) if *last_start == start => *last = cell,
+                _ => spans.push((start, cell)),
+            }
+        }
+        spans.first_mut()?.0 = 0;
+        // Replacing a cell in place may have made two neighbours equal.
+        spans.dedup_by(|later, earlier| later.1 == earlier.1);
+        Some(Self(spans))
+    }
+
+    /// The entries: (first port, cell).
+    pub fn entries(&self) -> &[(u16, Cell)] {
+        &self.0
+    }
+
+    /// The cell at `port`.
+    pub fn at(&self, port: u16) -> Cell {
+        let after = self.0.partition_point(|(start, _)| *start <= port);
+        self.0[after.saturating_sub(1)].1
+    }
+
+    /// The one cell, where it is the same everywhere.
+    pub fn as_constant(&self) -> Option<Cell> {
+        match self.0.as_slice() {
+            [(_, cell)] => Some(*cell),
+            _ => None,
+        }
+    }
+}
+
+/// Verdicts for every protocol: for those with ports by destination port, for ICMP by type, for the rest by
+/// protocol number (ICMP over IPv6 is found in `other` at 1, ICMPv6 over IPv4 at 58).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "protocol names")]
+pub struct Table {
+    pub tcp: Spans,
+    pub udp: Spans,
+    pub sctp: Spans,
+    pub icmp: Spans,
+    pub icmpv6: Spans,
+    pub other: Spans,
+}
+
+impl Table {
+    /// The same cell for everything.
+    pub fn constant(cell: Cell) -> Self {
+        let spans = || Spans::constant(cell);
+        Self { tcp: spans(), udp: spans(), sctp: spans(), icmp: spans(), icmpv6: spans(), other: spans() }
+    }
+}
+
+/// What an exact address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressEntry {
+    /// The peer.
+    pub peer: PeerId,
+    /// The generation at which the address was last taken from another owner; 0: never. A flow born before belongs
+    /// to that owner and is not inherited (case 42).
+    pub since: u32,
+    /// Interface of a local pod, 0 otherwise: packets with this source come in there and nowhere else.
+    pub ifindex: u32,
+}
+
+/// Where a Service port is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceScope {
+    /// An address: of a Service, or of a node that has host ports.
+    Address(Address),
+    /// Every address of this peer: nodes of one identity, at a node port.
+    Peer(PeerId),
+}
+
+/// A port at which an address stands for backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// Where.
+    pub scope: ServiceScope,
+    /// Protocol.
+    pub transport: Transport,
+    /// Port as the sender sees it.
+    pub port: u16,
+    /// Address family of the packet: backends are of the packet's family.
+    pub v4: bool,
+}
+
+/// A guarded interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Interface {
+    /// Interface index on the host side.
+    pub ifindex: u32,
+    /// Bridge (or other master) it is enslaved to, 0 without: the other way packets of this pod may be seen to come.
+    pub master: u32,
+    /// UID of the pod; none while it is not known yet.
+    pub pod: Option<Name>,
+    /// MAC of the pod's end; zero where unknown.
+    pub mac: [u8; 6],
+    /// Addresses the pod may use as source, link-local ones included.
+    pub addresses: Vec<Address>,
+    /// Policy of what the pod opens.
+    pub egress: PolicyId,
+    /// Policy of what is opened to it.
+    pub ingress: PolicyId,
+    /// Whether the interface is still judged by `startup`.
+    pub startup: bool,
+}
+
+/// A rule's name card, kept beside its counters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleCard {
+    /// Name.
+    pub name: Name,
+    /// UID.
+    pub uid: Name,
+    /// Priority.
+    pub priority: u16,
+    /// Configured action.
+    pub action: Action,
+}
+
+/// One change of the compiled state: the new value, or none where the entry goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "key and value types say it")]
+pub enum Change {
+    Interface(u32, Option<Interface>),
+    Address(Address, Option<AddressEntry>),
+    Prefix(Cidr, Option<PeerId>),
+    ServicePort(ServiceKey, Option<PeerId>),
+    Policy(PolicyId, PeerId, Option<TableId>),
+    Table(TableId, Option<Table>),
+    Rule(RuleSlot, Option<RuleCard>),
+}
