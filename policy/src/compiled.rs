@@ -73,7 +73,10 @@ impl PeerId {
 
     /// The class.
     pub fn class(self) -> PeerClass {
-        PeerClass::ALL.get((self.0 >> 28) as usize).copied().unwrap_or(PeerClass::World)
+        PeerClass::ALL
+            .get((self.0 >> 28) as usize)
+            .copied()
+            .unwrap_or(PeerClass::World)
     }
 
     /// The number within the class.
@@ -125,8 +128,13 @@ pub struct Cell {
 
 impl Cell {
     /// No rule applies.
-    pub const NO_RULE: Self =
-        Self { action: Action::Pass, reason: Reason::NoRule, rule: None, quiet_alert: false, quiet_drop: false };
+    pub const NO_RULE: Self = Self {
+        action: Action::Pass,
+        reason: Reason::NoRule,
+        rule: None,
+        quiet_alert: false,
+        quiet_drop: false,
+    };
 }
 
 /// A function from 0..=65535 to cells: each entry holds from its start up to the next start. Never empty, starts
@@ -193,7 +201,14 @@ impl Table {
     /// The same cell for everything.
     pub fn constant(cell: Cell) -> Self {
         let spans = || Spans::constant(cell);
-        Self { tcp: spans(), udp: spans(), sctp: spans(), icmp: spans(), icmpv6: spans(), other: spans() }
+        Self {
+            tcp: spans(),
+            udp: spans(),
+            sctp: spans(),
+            icmp: spans(),
+            icmpv6: spans(),
+            other: spans(),
+        }
     }
 }
 

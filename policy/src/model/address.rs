@@ -133,12 +133,20 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self, CidrError> {
         let owned = || text.to_owned();
         if let Ok(ip) = text.parse::<IpAddr>() {
-            return Err(CidrError::NoPrefix { text: owned(), full: if ip.is_ipv4() { 32 } else { 128 } });
+            return Err(CidrError::NoPrefix {
+                text: owned(),
+                full: if ip.is_ipv4() { 32 } else { 128 },
+            });
         }
-        let range = text.parse::<IpNetwork>().map_err(|_| CidrError::NotARange { text: owned() })?;
+        let range = text
+            .parse::<IpNetwork>()
+            .map_err(|_| CidrError::NotARange { text: owned() })?;
         // ipnetwork also reads netmasks and signs ("192.0.2.0/255.255.255.0", "/+24"): one spelling only.
         let digits = text.rsplit('/').next().unwrap_or_default();
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) || (digits.len() > 1 && digits.starts_with('0')) {
+        if digits.is_empty()
+            || !digits.bytes().all(|b| b.is_ascii_digit())
+            || (digits.len() > 1 && digits.starts_with('0'))
+        {
             return Err(CidrError::NotARange { text: owned() });
         }
         if let IpAddr::V6(ip) = range.ip()
@@ -148,7 +156,10 @@ impl FromStr for Cidr {
         }
         if range.ip() != range.network() {
             let canonical = format!("{}/{}", range.network(), range.prefix());
-            return Err(CidrError::HostBits { text: owned(), canonical });
+            return Err(CidrError::HostBits {
+                text: owned(),
+                canonical,
+            });
         }
         Ok(Self(range))
     }

@@ -62,7 +62,9 @@ impl Glob {
                 _ => {}
             }
             drop(pattern_before);
-            let Some((after_star, from)) = retry.as_mut() else { return false };
+            let Some((after_star, from)) = retry.as_mut() else {
+                return false;
+            };
             if from.next().is_none() {
                 return false;
             }

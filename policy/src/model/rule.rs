@@ -106,7 +106,11 @@ pub struct DefenseRule {
 impl DefenseRule {
     /// Its place in the total order: the smallest order among the rules that apply decides.
     pub fn order(&self) -> RuleOrder {
-        RuleOrder { priority: self.priority, strictness: std::cmp::Reverse(self.action), name: self.name.clone() }
+        RuleOrder {
+            priority: self.priority,
+            strictness: std::cmp::Reverse(self.action),
+            name: self.name.clone(),
+        }
     }
 }
 

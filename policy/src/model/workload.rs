@@ -71,7 +71,9 @@ pub struct Pod {
 impl Pod {
     /// The application name: the label `app`, else `app.kubernetes.io/name`. An empty label is a name, the empty one.
     pub fn app(&self) -> Option<&str> {
-        self.labels.get("app").or_else(|| self.labels.get("app.kubernetes.io/name"))
+        self.labels
+            .get("app")
+            .or_else(|| self.labels.get("app.kubernetes.io/name"))
     }
 }
 
