@@ -5,3 +5,4 @@
 
 pub mod compiled;
 pub mod model;
+pub mod world;
