@@ -1,0 +1,88 @@
+//! InterceptStatus: what one node reports about its enforcement.
+
+use crate::condition::{Condition, Reason};
+use crate::text_enum::text_enum;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What one node reports about its enforcement. Named like the node and written by that node's agent; there is nothing
+/// in it for people to set.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "cellwall.io",
+    version = "v1alpha1",
+    kind = "InterceptStatus",
+    plural = "interceptstatuses",
+    shortname = "istat",
+    category = "cellwall",
+    status = "InterceptStatusReport",
+    derive = "PartialEq",
+    derive = "Default",
+    no_spec
+)]
+pub struct InterceptStatusSpec {}
+
+/// The report of a node's agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InterceptStatusReport {
+    /// How the node is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<InterceptState>,
+    /// Why, as one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Why, for a person; names the remedy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Whether programs on this node's pod interfaces judge what reaches its pods. Other nodes rely on it: what is
+    /// addressed to a pod of a node that does not enforce is judged at the sender for good.
+    #[serde(default)]
+    pub enforcing: bool,
+    /// Addresses on the node's own interfaces, bridges included; they are `Node` for every other node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// Generation of the policy that is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation_wanted: Option<i64>,
+    /// Generation of the policy that the kernel holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation_realised: Option<i64>,
+    /// When the policy that the kernel holds was last known to be the current one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::time")]
+    pub policy_time: Option<Time>,
+    /// Pods of this node whose interface is guarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_protected: Option<i64>,
+    /// Pods of this node that cannot be guarded: those on the host network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_not_enforceable: Option<i64>,
+    /// Rules that are enabled and in force on this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules_enabled: Option<i64>,
+    /// Version of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<String>,
+    /// When the agent last wrote this report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::time")]
+    pub heartbeat_time: Option<Time>,
+    /// KernelSupported, ProgramsAttached, PolicySynced, ProbePassed, CapacityOk, LogsIntact and AddressesUnique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+text_enum! {
+    /// How a node is.
+    pub enum InterceptState {
+        /// enforcing, nothing to report.
+        Normal = "Normal",
+        /// recovered, and waiting until someone confirms: Drop rules act as Alert.
+        NormalToBeConfirmed = "NormalToBeConfirmed",
+        /// something needs a person.
+        Abnormal = "Abnormal",
+    }
+}
