@@ -3,6 +3,8 @@
 //!
 //! This crate knows no Kubernetes client, no runtime, no file and no clock: its dependency list proves it.
 
+pub mod compile;
 pub mod compiled;
+pub mod diagnostic;
 pub mod model;
 pub mod world;
