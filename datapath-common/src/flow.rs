@@ -1,7 +1,8 @@
 //! Flows and fragment trains. One canonical key serves both directions.
 
 /// Key of an IPv4 flow: the lower (address, port) end comes first, compared as the bytes lie in memory.
-/// Echo and other ICMP queries with an identifier have it as the port of the asking end and 0 at the other.
+/// Echo and other ICMP queries with an identifier have it as the port of the asking end; the other end's is 0 for
+/// echo and the number of the request's type for the others, so that one query never rides on another's flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct FlowKey4 {
@@ -55,25 +56,63 @@ pub struct FlowValue {
     pub hi_ifindex: u32,
     /// [`flow_flags`].
     pub flags: u32,
-    /// Packets, both directions, wrapping.
-    pub packets: u32,
+    /// Peer that `cell` was judged for, as records name it.
+    pub peer: u32,
 }
 
-/// Bits of [`FlowValue::flags`].
+/// Bits of [`FlowValue::flags`]. Each byte has one kind of writer, so that two CPUs never undo each other's mark
+/// without needing an atomic "or", which kernels before 5.12 lack.
 pub mod flow_flags {
-    /// The initiator is the lower end.
+    /// The initiator is the lower end. Byte 0, written when the flow is opened.
     pub const FROM_LO: u32 = 1;
-    /// The responder has answered.
-    pub const ANSWERED: u32 = 2;
-    /// A FIN was seen from the lower end.
-    pub const FIN_LO: u32 = 4;
-    /// A FIN was seen from the higher end.
-    pub const FIN_HI: u32 = 8;
-    /// A RST was seen.
-    pub const RESET: u32 = 16;
-    /// Entered in mid-stream.
-    pub const ADOPTED: u32 = 32;
+    /// Entered in mid-stream: the direction is a guess.
+    pub const ADOPTED: u32 = 2;
+    /// Opened at to-pod by a pod of this node, whose own hook saw another destination (a Service): counted at to-pod.
+    pub const LATE: u32 = 4;
+    /// The responder has answered. Byte 1, written by the responder's packets.
+    pub const ANSWERED: u32 = 1 << 8;
+    /// A FIN was seen from the lower end. Byte 2, written by the lower end's packets.
+    pub const FIN_LO: u32 = 1 << 16;
+    /// A RST was seen from the lower end.
+    pub const RESET_LO: u32 = 2 << 16;
+    /// A FIN was seen from the higher end. Byte 3, written by the higher end's packets.
+    pub const FIN_HI: u32 = 1 << 24;
+    /// A RST was seen from the higher end.
+    pub const RESET_HI: u32 = 2 << 24;
+    /// Either RST: a mask.
+    pub const RESET: u32 = RESET_LO | RESET_HI;
 }
+
+impl FlowValue {
+    /// Whether TCP is over: a RST, or a FIN of both ends.
+    #[inline(always)]
+    pub const fn is_closing(flags: u32) -> bool {
+        flags & flow_flags::RESET != 0 || flags & FINS == FINS
+    }
+
+    /// Ticks without a packet after which a flow of `protocol` with these `flags` is no more. Both the programs
+    /// (which then take it for absent) and the sweep (which deletes it) ask here.
+    #[inline(always)]
+    pub const fn idle_ticks(protocol: u8, flags: u32) -> u32 {
+        let answered = flags & flow_flags::ANSWERED != 0;
+        match (protocol == 6, answered) {
+            (true, _) if Self::is_closing(flags) => crate::ticks(idle::TCP_CLOSING),
+            (true, true) => crate::ticks(idle::TCP),
+            (true, false) => crate::ticks(idle::TCP_OPENING),
+            (false, true) => crate::ticks(idle::ANSWERED),
+            (false, false) => crate::ticks(idle::UNANSWERED),
+        }
+    }
+
+    /// Whether the flow is no more at tick `now`. A `last_seen` ahead of `now` (another CPU's newer clock) is alive.
+    #[inline(always)]
+    pub const fn is_expired(protocol: u8, flags: u32, last_seen: u32, now: u32) -> bool {
+        let idle = now.wrapping_sub(last_seen);
+        idle < 0x8000_0000 && idle > Self::idle_ticks(protocol, flags)
+    }
+}
+
+const FINS: u32 = flow_flags::FIN_LO | flow_flags::FIN_HI;
 
 /// Seconds without a packet after which a flow is no more, by protocol and state.
 pub mod idle {
@@ -121,6 +160,14 @@ pub struct FragmentValue {
     pub seen: u32,
     /// Digest of the first fragment's headers: a first fragment that differs poisons the train.
     pub digest: u32,
-    /// 1: poisoned, everything is refused from then on.
-    pub poisoned: u32,
+    /// [`fragment_flags`].
+    pub flags: u32,
+}
+
+/// Bits of [`FragmentValue::flags`].
+pub mod fragment_flags {
+    /// First fragments differed: everything is refused from then on.
+    pub const POISONED: u32 = 1;
+    /// Counted at the sender's hook on this node.
+    pub const SILENT: u32 = 2;
 }

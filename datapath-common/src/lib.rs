@@ -15,7 +15,7 @@ mod pod;
 pub mod policy;
 pub mod record;
 
-pub use flow::{FlowKey4, FlowKey6, FlowValue, FragmentKey, FragmentValue, flow_flags};
+pub use flow::{FlowKey4, FlowKey6, FlowValue, FragmentKey, FragmentValue, flow_flags, fragment_flags};
 pub use policy::{
     Active, AddressValue, Cell, EndpointRecord, PeerKey, PrefixKey4, PrefixKey6, RuleCardValue, ServiceKey, Span,
     TableValue, Versioned, cell_flags, switches,

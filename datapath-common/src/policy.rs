@@ -233,18 +233,21 @@ pub struct PeerKey {
     pub peer: u32,
 }
 
-/// A verdict in 32 bits: bits 0-1 action (0 Pass, 1 Alert, 2 Drop), 2-7 reason, 8-9 [`cell_flags`], 11-30 rule slot
+/// A verdict in 32 bits: bits 0-1 action (0 Pass, 1 Alert, 2 Drop), 2-7 reason, 8-10 [`cell_flags`], 11-30 rule slot
 /// ([`Cell::NO_RULE`] without), 31 always zero (in a [`TableValue`] it marks a list).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell(pub u32);
 
-/// Bits 8 and 9 of a [`Cell`].
+/// Bits 8 to 10 of a [`Cell`].
 pub mod cell_flags {
     /// An Alert here is logged by another node.
     pub const QUIET_ALERT: u32 = 1;
     /// Under alert-only, a Drop here is logged by another node.
     pub const QUIET_DROP: u32 = 2;
+    /// The rule credited passes or alerts, and one of its port entries names this very protocol or port: encapsulation
+    /// from a pod to a node, otherwise refused, is meant here.
+    pub const NAMED: u32 = 4;
 }
 
 impl Cell {
@@ -254,7 +257,7 @@ impl Cell {
     /// Packs a cell.
     #[inline(always)]
     pub const fn new(action: u32, reason: u32, flags: u32, slot: u32) -> Self {
-        Self((action & 3) | (reason & 63) << 2 | (flags & 3) << 8 | (slot & Self::NO_RULE) << 11)
+        Self((action & 3) | (reason & 63) << 2 | (flags & 7) << 8 | (slot & Self::NO_RULE) << 11)
     }
 
     /// 0 Pass, 1 Alert, 2 Drop.
@@ -272,7 +275,7 @@ impl Cell {
     /// [`cell_flags`].
     #[inline(always)]
     pub const fn flags(self) -> u32 {
-        self.0 >> 8 & 3
+        self.0 >> 8 & 7
     }
 
     /// Rule slot, [`Cell::NO_RULE`] without.
@@ -305,8 +308,9 @@ pub mod table_index {
 /// Bit 31 of a table reference: the rest is the index of a list's header in `SPANS`.
 pub const LIST: u32 = 0x8000_0000;
 
-/// An element of `SPANS`. A list is a header (`start` = number of spans that follow, at most 65,536, `cell` = 0) and
-/// then spans in ascending order of `start`, the first at 0.
+/// An element of `SPANS`. A list is a header (`start` = number of spans that follow, at most 65,536; `cell` =
+/// [`NEVER_DROPS`] where none of their cells is a Drop, else 0) and then spans in ascending order of `start`, the first
+/// at 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Span {
@@ -315,6 +319,10 @@ pub struct Span {
     /// The cell from here to the next start.
     pub cell: u32,
 }
+
+/// In [`Span::cell`] of a list's header: no cell of the list is a Drop. A later fragment whose first was never seen
+/// passes only then.
+pub const NEVER_DROPS: u32 = 1;
 
 /// A rule's name card.
 #[repr(C)]
