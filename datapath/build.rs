@@ -68,21 +68,50 @@ fn build() -> Result<(), String> {
     };
     let target_dir = out.join("ebpf");
     let arch = var("CARGO_CFG_TARGET_ARCH")?;
-    let flags = [format!("--cfg=bpf_target_arch=\"{arch}\""), "-Cdebuginfo=2".into(), "-Clink-arg=--btf".into()];
+    let flags = [
+        format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "-Cdebuginfo=2".into(),
+        "-Clink-arg=--btf".into(),
+    ];
 
     let mut cargo = Command::new("rustup");
-    cargo.args(["run", nightly, "cargo", "build", "--release", "-Z", "build-std=core", "--target", target]);
-    cargo.args(["--package", "cellwall-datapath-ebpf", "--bin", "cellwall-ebpf", "--features", "kernel"]);
-    cargo.args(["--color", "never"]).arg("--target-dir").arg(&target_dir).current_dir(&root);
+    cargo.args([
+        "run",
+        nightly,
+        "cargo",
+        "build",
+        "--release",
+        "-Z",
+        "build-std=core",
+        "--target",
+        target,
+    ]);
+    cargo.args([
+        "--package",
+        "cellwall-datapath-ebpf",
+        "--bin",
+        "cellwall-ebpf",
+        "--features",
+        "kernel",
+    ]);
+    cargo
+        .args(["--color", "never"])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .current_dir(&root);
     for key in OUTER {
         cargo.env_remove(key);
     }
     for (key, value) in PROFILE {
         cargo.env(format!("CARGO_PROFILE_RELEASE_{key}"), value);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env("PATH", path);
+    cargo
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .env("PATH", path);
 
-    let output = cargo.output().map_err(|error| format!("rustup cannot be started ({error}): {REMEDY}"))?;
+    let output = cargo
+        .output()
+        .map_err(|error| format!("rustup cannot be started ({error}): {REMEDY}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         return Err(format!("the eBPF object does not build:\n{said}").replace('\n', "\ncargo::error="));
@@ -105,12 +134,19 @@ fn var(name: &str) -> Result<String, String> {
 /// `KEY=value` lines; `#` begins a comment line.
 fn pins(file: &Path) -> Result<HashMap<String, String>, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("reading {}: {error}", file.display()))?;
-    let pairs = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
-    Ok(pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect())
+    let pairs = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('='));
+    Ok(pairs
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .collect())
 }
 
 fn pin<'a>(pins: &'a HashMap<String, String>, key: &str) -> Result<&'a str, String> {
-    pins.get(key).map(String::as_str).ok_or_else(|| format!("datapath-ebpf/toolchain has no {key}"))
+    pins.get(key)
+        .map(String::as_str)
+        .ok_or_else(|| format!("datapath-ebpf/toolchain has no {key}"))
 }
 
 /// The toolchain and the source of `core`. Asked for beforehand: cargo's own message would not name the remedy.
@@ -147,6 +183,13 @@ fn check_linker(version: &str) -> Result<String, String> {
     if said.trim() == format!("bpf-linker {version}") {
         return Ok(path);
     }
-    let found = if output.status.success() { said } else { String::from_utf8_lossy(&output.stderr) };
-    Err(format!("bpf-linker {version} is needed and this answered: {}: {REMEDY}", found.trim()))
+    let found = if output.status.success() {
+        said
+    } else {
+        String::from_utf8_lossy(&output.stderr)
+    };
+    Err(format!(
+        "bpf-linker {version} is needed and this answered: {}: {REMEDY}",
+        found.trim()
+    ))
 }

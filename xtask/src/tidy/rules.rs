@@ -1,0 +1,304 @@
+//! The rules about single files.
+
+use std::collections::BTreeSet;
+
+use super::source::{self, Line};
+use super::{File, Finding, Tree, Weight};
+
+/// A file above this is worth a thought.
+const LONG: usize = 300;
+/// A file above this needs `// Long because: ...` in its header.
+const TOO_LONG: usize = 500;
+/// Where the reason for a long file has to stand.
+const HEADER: usize = 40;
+
+/// The only crates with `unsafe`, each block with its reason.
+const UNSAFE_ROOMS: [&str; 2] = ["datapath-common/", "datapath-ebpf/"];
+
+/// Code that is not to be committed, and what to do instead. Written in halves, so that this file is not found.
+const UNFINISHED: [(&str, &str); 4] = [
+    (concat!("todo", "!("), "finish it, or refuse with a typed error"),
+    (
+        concat!("unimplemented", "!("),
+        "finish it, or refuse with a typed error",
+    ),
+    (
+        concat!("#[ig", "nore"),
+        "a test runs or it is deleted; what a machine cannot do is counted as not run",
+    ),
+    (concat!("allow(dead", "_code"), "delete what nobody calls"),
+];
+
+/// Words in comments that promise work.
+const PROMISES: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+
+/// What means something only on the machine where it was written.
+const FOREIGN: [&str; 8] = [
+    concat!("/wo", "rk/"),
+    concat!("sha", "red/"),
+    concat!("/tmp", "/cw"),
+    concat!("SEMAN", "TICS.md"),
+    concat!("ATTACK-", "CASES.md"),
+    concat!("PLAT", "FORM.md"),
+    concat!("INTER", "FACE.md"),
+    concat!("PERFOR", "MANCE.md"),
+];
+
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: [&str; 6] = ["common", "helper", "helpers", "misc", "util", "utils"];
+
+/// Findings about every file.
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let rust: Vec<_> = tree
+        .files
+        .iter()
+        .filter(|file| is_rust(file))
+        .map(|file| (file, source::read(&file.text)))
+        .collect();
+    let mut test_files = BTreeSet::new();
+    for (file, (_, modules)) in &rust {
+        test_files.extend(modules.iter().map(|module| child(&file.path, module)));
+    }
+    let mut findings: Vec<_> = tree.files.iter().flat_map(foreign_words).collect();
+    for (file, (lines, _)) in &rust {
+        let test = is_test_path(&file.path) || test_files.iter().any(|path| is_below(&file.path, path));
+        findings.extend(check_rust(file, lines, test));
+    }
+    findings
+}
+
+fn check_rust(file: &File, lines: &[Line], test: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(length(file, lines));
+    findings.extend(module_doc(file, lines));
+    findings.extend(module_names(file, lines));
+    findings.extend(unfinished(file, lines));
+    findings.extend(unsafe_code(file, lines));
+    findings.extend(tests_that_cannot_fail(file, lines));
+    if !test {
+        findings.extend(unreasoned_panics(file, lines));
+    }
+    findings
+}
+
+fn is_rust(file: &File) -> bool {
+    file.path
+        .rsplit_once('.')
+        .is_some_and(|(_, extension)| extension == "rs")
+}
+
+fn is_test_path(path: &str) -> bool {
+    path.starts_with("tests/")
+        || ["/tests/", "/benches/", "/fuzz_targets/"]
+            .iter()
+            .any(|part| path.contains(part))
+        || path.ends_with("/tests.rs")
+        || path.ends_with("_test.rs")
+}
+
+/// Path, without `.rs`, of the module `name` declared in the file at `path`.
+fn child(path: &str, name: &str) -> String {
+    let stem = path.strip_suffix(".rs").unwrap_or(path);
+    match stem.rsplit_once('/') {
+        Some((directory, "lib" | "main" | "mod")) => format!("{directory}/{name}"),
+        _ => format!("{stem}/{name}"),
+    }
+}
+
+fn is_below(path: &str, module: &str) -> bool {
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+}
+
+fn length(file: &File, lines: &[Line]) -> Option<Finding> {
+    let count = file.text.lines().count();
+    let reason = lines.iter().take(HEADER).any(|line| {
+        let reason = line.comment.strip_prefix("// Long because:");
+        reason.is_some_and(|reason| !reason.trim().is_empty())
+    });
+    let weight = match count {
+        _ if reason || count <= LONG => return None,
+        _ if count <= TOO_LONG => Weight::Warning,
+        _ => Weight::Error,
+    };
+    let remedy = "move a part of it out, or say why not in the header: `// Long because: ...`";
+    Some(Finding {
+        weight,
+        ..at(file, 0, format!("{count} lines"), remedy)
+    })
+}
+
+fn module_doc(file: &File, lines: &[Line]) -> Option<Finding> {
+    let before_code = lines
+        .iter()
+        .take_while(|line| line.code.trim().is_empty() || line.code.starts_with("#!"));
+    let documented = before_code
+        .into_iter()
+        .any(|line| line.comment.starts_with("//!") || line.comment.starts_with("/*!"));
+    (!documented).then(|| {
+        at(
+            file,
+            0,
+            "no module doc".into(),
+            "begin with `//!` and say what it is for",
+        )
+    })
+}
+
+fn module_names(file: &File, lines: &[Line]) -> Vec<Finding> {
+    let remedy = "name it after what it holds";
+    let declared = lines
+        .iter()
+        .enumerate()
+        .filter_map(|(index, line)| Some((index, source::module_name(&line.code)?)));
+    declared
+        .filter(|(_, name)| EMPTY_NAMES.contains(&name.as_str()))
+        .map(|(index, name)| at(file, index, format!("module `{name}`"), remedy))
+        .collect()
+}
+
+fn unfinished(file: &File, lines: &[Line]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        for (mark, remedy) in UNFINISHED {
+            if line.code.contains(mark) {
+                findings.push(at(file, index, format!("`{mark}`"), remedy));
+            }
+        }
+        for word in PROMISES.into_iter().filter(|word| has_word(&line.comment, word)) {
+            findings.push(at(
+                file,
+                index,
+                format!("`{word}`"),
+                "do it now, or open an issue and delete the line",
+            ));
+        }
+    }
+    findings
+}
+
+fn unsafe_code(file: &File, lines: &[Line]) -> Vec<Finding> {
+    let allowed = UNSAFE_ROOMS.iter().any(|room| file.path.starts_with(room));
+    let mut findings = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(what) = unsafe_item(&line.code) else { continue };
+        if !allowed {
+            let remedy = "call the safe wrapper of a crate; only datapath-common and datapath-ebpf are unsafe";
+            findings.push(at(file, index, "`unsafe`".into(), remedy));
+        } else if what.needs_reason && !reason_above(lines, index, "SAFETY") {
+            let remedy = "say in `// SAFETY: ...` above it why it holds";
+            findings.push(at(file, index, "`unsafe` without a reason".into(), remedy));
+        }
+    }
+    findings
+}
+
+struct UnsafeItem {
+    /// A declaration (`unsafe fn`, `unsafe trait`) puts the duty on its callers, and documents it.
+    needs_reason: bool,
+}
+
+fn unsafe_item(code: &str) -> Option<UnsafeItem> {
+    if !has_word(code, "unsafe") {
+        return None;
+    }
+    let after = code.split_once("unsafe").map_or("", |(_, after)| after.trim_start());
+    let declares = ["fn", "trait", "extern"].iter().any(|word| after.starts_with(word));
+    Some(UnsafeItem {
+        needs_reason: !declares,
+    })
+}
+
+/// A comment with `word` on the line, or in the comments and attributes right above it.
+fn reason_above(lines: &[Line], index: usize, word: &str) -> bool {
+    let above = lines[..index].iter().rev().take_while(|line| {
+        let code = line.code.trim();
+        (code.is_empty() && !line.comment.is_empty()) || code.starts_with("#[") || code.starts_with("unsafe impl")
+    });
+    std::iter::once(&lines[index])
+        .chain(above)
+        .any(|line| has_word(&line.comment, word))
+}
+
+fn unreasoned_panics(file: &File, lines: &[Line]) -> Vec<Finding> {
+    let why = |line: &Line| {
+        line.comment
+            .strip_prefix("// why")
+            .is_some_and(|reason| reason.len() > 3)
+    };
+    let mut findings = Vec::new();
+    for (index, line) in lines.iter().enumerate().filter(|(_, line)| !line.test) {
+        let Some(call) = [".unwrap()", ".expect("]
+            .into_iter()
+            .find(|call| line.code.contains(call))
+        else {
+            continue;
+        };
+        let previous = index.checked_sub(1).map(|before| &lines[before]);
+        if !why(line) && !previous.is_some_and(why) {
+            let remedy = "return a typed error, or say on the line why it cannot happen: `// why: ...`";
+            findings.push(at(file, index, format!("`{call}` without a reason"), remedy));
+        }
+    }
+    findings
+}
+
+/// A test function must hold something that can fail. Judged by its text, from the attribute to the closing brace.
+fn tests_that_cannot_fail(file: &File, lines: &[Line]) -> Vec<Finding> {
+    const FAIL: [&str; 8] = ["assert", "expect", "panic!", "prop_", "unwrap", "?;", "Err(", "ensure!"];
+    let mut findings = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        if !(line.code.contains("#[test]") || line.code.contains("::test]")) {
+            continue;
+        }
+        let indent = line.code.len() - line.code.trim_start().len();
+        let close = format!("{}}}", " ".repeat(indent));
+        let body = lines[index + 1..]
+            .iter()
+            .take_while(|line| !line.code.starts_with(&close));
+        if !body
+            .into_iter()
+            .any(|line| FAIL.iter().any(|word| line.code.contains(word)))
+        {
+            findings.push(at(
+                file,
+                index,
+                "a test that cannot fail".into(),
+                "assert what it is named after",
+            ));
+        }
+    }
+    findings
+}
+
+fn foreign_words(file: &File) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in file.text.lines().enumerate() {
+        for word in FOREIGN.into_iter().filter(|word| has_word(line, word)) {
+            let remedy = "say the rule itself: the repository stands alone";
+            findings.push(at(file, index, format!("`{word}`"), remedy));
+        }
+    }
+    findings
+}
+
+/// `word` in `text`, not as a part of a longer one.
+fn has_word(text: &str, word: &str) -> bool {
+    let joins = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let joined_before = word.starts_with(joins) && text[..at].ends_with(joins);
+        let joined_after = word.ends_with(joins) && text[at + word.len()..].starts_with(joins);
+        !joined_before && !joined_after
+    })
+}
+
+/// `index` counts from 0.
+fn at(file: &File, index: usize, problem: String, remedy: &'static str) -> Finding {
+    Finding {
+        path: file.path.clone(),
+        line: index + 1,
+        problem,
+        remedy,
+        weight: Weight::Error,
+    }
+}
