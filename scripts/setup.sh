@@ -62,9 +62,9 @@ debian_packages() {
         as_root=(sudo)
     fi
     say "installing ${#missing[@]} Debian packages"
-    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3)
+    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
     retry "${apt[@]}" update >&2 || fail "apt-get update" "look at the lines above: network, or a source in /etc/apt"
-    retry "${apt[@]}" install --no-install-recommends "${missing[@]}" >&2 ||
+    retry "${apt[@]}" install --no-install-recommends "${missing[@]}" >/dev/null ||
         fail "apt-get install ${missing[*]}" "LLVM $LLVM is in the security suite of Debian 12; elsewhere see https://apt.llvm.org"
 }
 
@@ -82,12 +82,12 @@ toolchains() {
     command -v rustup >/dev/null || fail "rustup is not on PATH" "install it as https://rustup.rs says, then open a new shell"
     if toolchain_lacks "$STABLE" rustc cargo clippy rustfmt "rust-std-$MUSL"; then
         say "installing Rust $STABLE with clippy, rustfmt and $MUSL (the static binary)"
-        retry rustup toolchain install "$STABLE" --profile minimal -c clippy -c rustfmt -t "$MUSL" --no-self-update >&2 ||
+        retry rustup -q toolchain install "$STABLE" --profile minimal -c clippy -c rustfmt -t "$MUSL" --no-self-update >&2 ||
             fail "rustup toolchain install $STABLE" "is https://static.rust-lang.org within reach? then run this again"
     fi
     if toolchain_lacks "$NIGHTLY" rustc cargo rust-src; then
         say "installing Rust $NIGHTLY with rust-src (the eBPF object)"
-        retry rustup toolchain install "$NIGHTLY" --profile minimal -c rust-src --no-self-update >&2 ||
+        retry rustup -q toolchain install "$NIGHTLY" --profile minimal -c rust-src --no-self-update >&2 ||
             fail "rustup toolchain install $NIGHTLY" "is https://static.rust-lang.org within reach? then run this again"
     fi
 }

@@ -1,0 +1,57 @@
+# Everything one does with this checkout. `make help` lists it; what a target needs, it installs first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO_BIN := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export PATH := $(PATH):$(CARGO_BIN)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+MUSL := x86_64-unknown-linux-musl
+BINARY := $(TARGET)/release/cellwall
+STATIC := $(TARGET)/$(MUSL)/release/cellwall
+# Only what touches the kernel runs as root.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
+
+.PHONY: help demo test build static bench lint fmt setup clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## a few pods, real traffic, a rule changed under it: what the kernel decides and why (root)
+	@scripts/need-kernel.sh 'make demo'
+	@scripts/setup.sh build
+	@cargo build --locked --release --package cellwall-controller --bin cellwall
+	@$(AS_ROOT) $(BINARY) demo
+
+test: ## format, lints, licences, tidiness, unit tests, tests in the kernel (root)
+	@scripts/test.sh all
+
+build: ## the program: target/release/cellwall
+	@scripts/setup.sh build
+	@cargo build --locked --release --package cellwall-controller --bin cellwall
+	@echo 'built: $(BINARY)'
+
+static: ## the program as one static file, for any Linux on x86_64
+	@scripts/setup.sh build
+	@cargo build --locked --release --target $(MUSL) --package cellwall-controller --bin cellwall
+	@if readelf --program-headers $(STATIC) | grep -q INTERP; then echo '$(STATIC) is not static' >&2; exit 1; fi
+	@echo 'built, static: $(STATIC)'
+
+bench: ## how long compiling and evaluating policy takes, at several sizes
+	@scripts/setup.sh build
+	@cargo bench --locked --package cellwall-policy
+
+lint: ## the part of `make test` that runs nothing: format, lints, licences, tidiness
+	@scripts/test.sh lint
+
+fmt: ## format every Rust file
+	@scripts/setup.sh build
+	@cargo fmt --all
+
+setup: ## install what the others need: packages, toolchains, eBPF linker, cargo-deny
+	@scripts/setup.sh all
+
+clean: ## remove everything that was built here
+	@cargo clean
