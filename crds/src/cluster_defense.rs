@@ -2,7 +2,8 @@
 
 use crate::condition::Condition;
 use crate::intercept_status::InterceptState;
-use crate::schema::given;
+use crate::rule::{self, limit};
+use crate::schema::{self, Beyond, given, some};
 use crate::text_enum::text_enum;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -18,21 +19,97 @@ use serde::{Deserialize, Serialize};
     shortname = "cdef",
     category = "cellwall",
     status = "ClusterDefenseStatus",
+    doc = "The defence switch of the cluster: one object, named `default`.",
+    validation = rule::DEFENSE_NAME.of_kube(),
+    printcolumn(
+        name = "Mode",
+        type_ = "string",
+        json_path = ".spec.mode",
+        description = "Whether rules are enforced"
+    ),
+    printcolumn(
+        name = "State",
+        type_ = "string",
+        json_path = ".status.state",
+        description = "The worst state of any node"
+    ),
+    printcolumn(
+        name = "Nodes",
+        type_ = "integer",
+        json_path = ".status.nodes",
+        description = "Nodes that report"
+    ),
+    printcolumn(
+        name = "Normal",
+        type_ = "integer",
+        json_path = ".status.nodesNormal",
+        description = "Nodes that are Normal"
+    ),
+    printcolumn(
+        name = "Protected",
+        type_ = "integer",
+        json_path = ".status.podsProtected",
+        description = "Pods whose interface is guarded"
+    ),
+    printcolumn(
+        name = "Unenforceable",
+        type_ = "integer",
+        json_path = ".status.podsNotEnforceable",
+        description = "Pods that cannot be guarded"
+    ),
+    printcolumn(
+        name = "Rules",
+        type_ = "integer",
+        json_path = ".status.rulesEnabled",
+        description = "Rules that are enabled and in force"
+    ),
+    printcolumn(
+        name = "Recovery",
+        type_ = "string",
+        json_path = ".spec.recovery",
+        description = "How a node leaves Abnormal",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "LocalNode",
+        type_ = "string",
+        json_path = ".spec.localNode",
+        description = "What a node may open to its own pods",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Startup",
+        type_ = "string",
+        json_path = ".spec.startup",
+        description = "What happens until it is known whose an address is",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "When the object was made"
+    ),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("allOf" = schema::no_nulls(&[("podCIDRs", Beyond::Items(limit::CIDRS))])))]
 pub struct ClusterDefenseSpec {
     /// Whether rules are enforced.
     #[serde(default)]
+    #[schemars(transform = Mode::explain)]
     pub mode: Mode,
     /// How a node leaves Abnormal.
     #[serde(default)]
+    #[schemars(transform = Recovery::explain)]
     pub recovery: Recovery,
     /// What a node may open to its own pods.
     #[serde(default)]
+    #[schemars(transform = LocalNode::explain)]
     pub local_node: LocalNode,
     /// What happens to a new pod interface, or an address of the pod ranges, until it is known whose it is.
     #[serde(default)]
+    #[schemars(transform = Startup::explain)]
     pub startup: Startup,
     /// The ranges that pod addresses come from, where the Nodes do not tell them: `10.244.0.0/16`.
     #[serde(
@@ -41,10 +118,12 @@ pub struct ClusterDefenseSpec {
         deserialize_with = "given",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(schema_with = "schema::pod_cidrs")]
     pub pod_cidrs: Option<Vec<String>>,
     /// The policy generation that an administrator confirms: nodes that are NormalToBeConfirmed with this generation
     /// become Normal and enforce again. InterceptStatus shows the generation of each node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::generation")]
     pub confirmed_generation: Option<i64>,
 }
 
@@ -111,6 +190,7 @@ pub struct ClusterDefenseStatus {
     pub observed_generation: Option<i64>,
     /// The worst state of any node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = InterceptState::explain)]
     pub state: Option<InterceptState>,
     /// Nodes that report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,5 +215,6 @@ pub struct ClusterDefenseStatus {
     pub rules_enabled: Option<i64>,
     /// Accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 #[schemars(inline)]
 pub struct Condition {
     /// What the condition is about.
+    #[schemars(transform = ConditionType::explain)]
     pub r#type: ConditionType,
     /// Whether it holds.
+    #[schemars(transform = ConditionStatus::explain)]
     pub status: ConditionStatus,
     /// Why, as one word.
+    #[schemars(transform = Reason::explain)]
     pub reason: Reason,
     /// Why, for a person; names the remedy where there is one.
     pub message: String,
@@ -64,7 +67,7 @@ text_enum! {
         AddressesUnique = "AddressesUnique",
         /// a type that this version does not know.
         Unrecognised = "Unrecognised",
-    }
+    } else Unrecognised
 }
 
 text_enum! {
@@ -158,5 +161,5 @@ text_enum! {
         NodeAbnormal = "NodeAbnormal",
         /// a reason that this version does not know.
         Unrecognised = "Unrecognised",
-    }
+    } else Unrecognised
 }

@@ -3,7 +3,8 @@
 use crate::condition::Condition;
 use crate::peer::Peer;
 use crate::port::PortEntry;
-use crate::schema::given;
+use crate::rule::limit;
+use crate::schema::{self, Beyond, given};
 use crate::text_enum::text_enum;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -23,9 +24,86 @@ use serde::{Deserialize, Serialize};
     shortname = "drule",
     category = "cellwall",
     status = "DefenseRuleStatus",
+    doc = "What happens to connections from a source to a destination.",
+    printcolumn(
+        name = "Priority",
+        type_ = "integer",
+        json_path = ".spec.priority",
+        description = "The smallest wins"
+    ),
+    printcolumn(
+        name = "Source",
+        type_ = "string",
+        json_path = ".spec.source.*",
+        description = "Who opens the connection"
+    ),
+    printcolumn(
+        name = "Destination",
+        type_ = "string",
+        json_path = ".spec.destination.*",
+        description = "Whom it is opened to"
+    ),
+    printcolumn(
+        name = "Action",
+        type_ = "string",
+        json_path = ".spec.action",
+        description = "What happens"
+    ),
+    printcolumn(
+        name = "Enabled",
+        type_ = "boolean",
+        json_path = ".spec.enabled",
+        description = "Whether the rule counts"
+    ),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#,
+        description = "Whether the rule is in force as written"
+    ),
+    printcolumn(
+        name = "Resolved",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Resolved")].status"#,
+        description = "Whether every object that it names exists"
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Programmed")].status"#,
+        description = "Whether it is realised in the kernel"
+    ),
+    printcolumn(
+        name = "Ports",
+        type_ = "string",
+        json_path = ".spec.ports",
+        description = "Destination ports",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "From",
+        type_ = "integer",
+        json_path = ".status.sourcePods",
+        description = "Pods that the source selects",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "To",
+        type_ = "integer",
+        json_path = ".status.destinationPods",
+        description = "Pods that the destination selects",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "When the object was made"
+    ),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("allOf" = schema::no_nulls(&[("ports", Beyond::Items(limit::PORTS))])))]
 pub struct DefenseRuleSpec {
     /// Who opens the connection.
     pub source: Peer,
@@ -33,10 +111,13 @@ pub struct DefenseRuleSpec {
     pub destination: Peer,
     /// Destination ports; every protocol and port when left out. Entries may not overlap.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::ports")]
     pub ports: Option<Vec<PortEntry>>,
     /// What happens.
+    #[schemars(transform = Action::explain)]
     pub action: Action,
     /// 1..1000; the smallest wins.
+    #[schemars(schema_with = "schema::priority")]
     pub priority: i64,
     /// Whether the rule counts; a disabled rule is as if it were not there.
     #[serde(default = "yes")]
@@ -74,5 +155,6 @@ pub struct DefenseRuleStatus {
     pub destination_pods: Option<i64>,
     /// Accepted, Resolved and Programmed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

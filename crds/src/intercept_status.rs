@@ -18,6 +18,70 @@ use serde::{Deserialize, Serialize};
     shortname = "istat",
     category = "cellwall",
     status = "InterceptStatusReport",
+    doc = "What one node reports about its enforcement.",
+    printcolumn(
+        name = "State",
+        type_ = "string",
+        json_path = ".status.state",
+        description = "How the node is"
+    ),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", description = "Why"),
+    printcolumn(
+        name = "Enforcing",
+        type_ = "boolean",
+        json_path = ".status.enforcing",
+        description = "Whether traffic to its pods is judged"
+    ),
+    printcolumn(
+        name = "Pods",
+        type_ = "integer",
+        json_path = ".status.podsProtected",
+        description = "Pods whose interface is guarded"
+    ),
+    printcolumn(
+        name = "Rules",
+        type_ = "integer",
+        json_path = ".status.rulesEnabled",
+        description = "Rules that are in force"
+    ),
+    printcolumn(
+        name = "Wanted",
+        type_ = "integer",
+        json_path = ".status.generationWanted",
+        description = "Generation of the policy wanted"
+    ),
+    printcolumn(
+        name = "Realised",
+        type_ = "integer",
+        json_path = ".status.generationRealised",
+        description = "Generation of the policy in the kernel"
+    ),
+    printcolumn(
+        name = "Heartbeat",
+        type_ = "date",
+        json_path = ".status.heartbeatTime",
+        description = "When the agent last reported"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.message",
+        description = "Why, and the remedy",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Version",
+        type_ = "string",
+        json_path = ".status.agentVersion",
+        description = "Version of the agent",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "When the object was made"
+    ),
     derive = "PartialEq",
     derive = "Default",
     no_spec
@@ -30,9 +94,11 @@ pub struct InterceptStatusSpec {}
 pub struct InterceptStatusReport {
     /// How the node is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = InterceptState::explain)]
     pub state: Option<InterceptState>,
     /// Why, as one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = Reason::explain)]
     pub reason: Option<Reason>,
     /// Why, for a person; names the remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,6 +109,7 @@ pub struct InterceptStatusReport {
     pub enforcing: bool,
     /// Addresses on the node's own interfaces, bridges included; they are `Node` for every other node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::addresses")]
     pub addresses: Vec<String>,
     /// Generation of the policy that is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +139,7 @@ pub struct InterceptStatusReport {
     pub heartbeat_time: Option<Time>,
     /// KernelSupported, ProgramsAttached, PolicySynced, ProbePassed, CapacityOk, LogsIntact and AddressesUnique.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -8,6 +8,7 @@
 //! The words of a refusal are the same wherever the refusal happens: an API server prints the CEL message, which is
 //! built from the constants that the Rust side uses.
 
+mod cidr;
 mod cluster_defense;
 mod condition;
 mod defense_rule;
@@ -17,23 +18,25 @@ mod network_object;
 mod peer;
 mod port;
 mod read;
+mod rule;
 mod schema;
 mod selector;
 mod text_enum;
 mod validate;
 mod violation;
 
+pub use cidr::parse_cidr;
 pub use cluster_defense::{
     ClusterDefense, ClusterDefenseSpec, ClusterDefenseStatus, LocalNode, Mode, Recovery, Startup,
 };
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason, set_condition};
 pub use defense_rule::{Action, DefenseRule, DefenseRuleSpec, DefenseRuleStatus};
 pub use intercept_status::{InterceptState, InterceptStatus, InterceptStatusReport, InterceptStatusSpec};
-pub use manifest::manifests;
+pub use manifest::{definitions, manifests};
 pub use network_object::{CidrBlock, NetworkObject, NetworkObjectSpec, NetworkObjectStatus};
 pub use peer::{Entity, Peer};
 pub use port::{PortEntry, Protocol};
-pub use read::{Document, is_ours, read};
+pub use read::{Document, KINDS, is_ours, read};
 pub use selector::{LabelSelector, LabelSelectorRequirement, Operator};
 pub use text_enum::UnknownWord;
 pub use validate::Validate;

@@ -1,7 +1,8 @@
 //! NetworkObject: a named set of workloads, or of addresses.
 
 use crate::condition::Condition;
-use crate::schema::given;
+use crate::rule::{self, limit, validations};
+use crate::schema::{self, Beyond, given};
 use crate::selector::LabelSelector;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -20,43 +21,112 @@ use serde::{Deserialize, Serialize};
     shortname = "netobj",
     category = "cellwall",
     status = "NetworkObjectStatus",
+    doc = "A named set of workloads, or of addresses outside the cluster.",
+    printcolumn(
+        name = "Pods",
+        type_ = "integer",
+        json_path = ".status.selectedPods",
+        description = "Pods in the object now"
+    ),
+    printcolumn(
+        name = "Rules",
+        type_ = "integer",
+        json_path = ".status.usedByRules",
+        description = "Rules that name the object"
+    ),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#,
+        description = "Whether the object is in force as written"
+    ),
+    printcolumn(
+        name = "Namespaces",
+        type_ = "string",
+        json_path = ".spec.namespaces",
+        description = "Globs on the namespace",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Apps",
+        type_ = "string",
+        json_path = ".spec.apps",
+        description = "Globs on the application",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "CIDRs",
+        type_ = "string",
+        json_path = ".spec.cidrs",
+        description = "Address blocks",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "When the object was made"
+    ),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(
+    extend("x-kubernetes-validations" = validations(&[&rule::OBJECT_WITHOUT_FIELDS, &rule::CIDRS_WITH_OTHERS])),
+    extend("allOf" = schema::no_nulls(&[
+        ("namespaces", Beyond::Items(limit::LIST)),
+        ("apps", Beyond::Items(limit::LIST)),
+        ("images", Beyond::Items(limit::LIST)),
+        ("podSelector", Beyond::Properties(2)),
+        ("namespaceSelector", Beyond::Properties(2)),
+        ("cidrs", Beyond::Items(limit::CIDRS)),
+    ]))
+)]
 pub struct NetworkObjectSpec {
     /// Globs on the namespace's name: `shop`, `pay*`, `*-prod`, `*`. `*` matches any run of characters, `?` one, and
     /// the whole name must match.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::globs")]
     pub namespaces: Option<Vec<String>>,
     /// Globs on the pod's application name: the label `app`, else `app.kubernetes.io/name`. A pod without either is
     /// matched by no entry, not even `*`.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::globs")]
     pub apps: Option<Vec<String>>,
     /// Globs on the image of any container of the pod, init and ephemeral ones included, tried on the reference as
     /// written and on its normal form (`nginx` is `docker.io/library/nginx:latest`).
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::globs")]
     pub images: Option<Vec<String>>,
     /// Label selector on the pod's labels.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::selector")]
     pub pod_selector: Option<LabelSelector>,
     /// Label selector on the labels of the pod's namespace.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::selector")]
     pub namespace_selector: Option<LabelSelector>,
     /// Address blocks, IPv4 or IPv6, for what is not a pod; excludes every other field. Never matches a pod, a Service
     /// address or an address of the pod ranges.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::cidrs")]
     pub cidrs: Option<Vec<CidrBlock>>,
 }
 
 /// An address block, and what is cut out of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[schemars(
+    inline,
+    extend("x-kubernetes-validations" = validations(&[&rule::EXCEPT_OUTSIDE])),
+    extend("allOf" = schema::no_nulls(&[("except", Beyond::Items(limit::LIST))]))
+)]
 pub struct CidrBlock {
     /// The block, with its prefix length and without host bits: `192.0.2.0/24`, `2001:db8::/32`.
+    #[schemars(schema_with = "schema::cidr")]
     pub cidr: String,
     /// Smaller blocks inside `cidr` that this entry leaves out; other entries may still contain them.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::except")]
     pub except: Option<Vec<String>>,
 }
 
@@ -75,5 +145,6 @@ pub struct NetworkObjectStatus {
     pub used_by_rules: Option<i64>,
     /// Accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -1,5 +1,7 @@
 //! One side of a rule: an object by name, or an entity.
 
+use crate::rule::{self, validations};
+use crate::schema::{self, some};
 use crate::text_enum::text_enum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,13 +9,18 @@ use serde::{Deserialize, Serialize};
 /// One side of a rule: exactly one of `object` and `entity`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[schemars(
+    inline,
+    extend("x-kubernetes-validations" = validations(&[&rule::PEER]))
+)]
 pub struct Peer {
     /// Name of a NetworkObject. While it does not exist, this side matches nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object_name")]
     pub object: Option<String>,
     /// A set that needs no definition.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::entity", transform = Entity::explain)]
     pub entity: Option<Entity>,
 }
 

@@ -1,5 +1,7 @@
 //! Ports and protocols of a rule.
 
+use crate::rule::{self, limit, validations};
+use crate::schema::{self, Beyond, some};
 use crate::text_enum::UnknownWord;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,17 +12,28 @@ use std::str::FromStr;
 /// One entry of a rule's `ports`: a protocol, and a port or a range of ports at the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[schemars(inline, extend("x-kubernetes-validations" = validations(&[
+    &rule::PORT_OF_NUMBER,
+    &rule::PORT_RANGE,
+    &rule::ICMP_TYPE_RANGE,
+    &rule::END_PORT_RANGE,
+    &rule::END_PORT_ALONE,
+    &rule::END_PORT_BELOW,
+    &rule::END_PORT_OF_ICMP,
+])), extend("allOf" = schema::no_nulls(&[("port", Beyond::Number(limit::PORT))])))]
 pub struct PortEntry {
-    /// The protocol; TCP when left out.
+    /// TCP (when left out), UDP, SCTP, ICMP (IPv4), ICMPv6, Any (with a port TCP, UDP and SCTP on it, without one every
+    /// IP protocol), or a protocol number as text, without ports: `"47"`.
     #[serde(default)]
     pub protocol: Protocol,
     /// The destination port, 1..65535, or the first of a range; for ICMP and ICMPv6 the type, 0..255. Left out, the
     /// entry is about the whole protocol.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::port")]
     pub port: Option<i64>,
     /// The last port of a range that begins at `port`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::end_port")]
     pub end_port: Option<i64>,
 }
 
@@ -127,6 +140,10 @@ impl JsonSchema for Protocol {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "maxLength": 6 })
+        schemars::json_schema!({
+            "type": "string",
+            "maxLength": limit::PROTOCOL,
+            "x-kubernetes-validations": validations(&[&rule::PROTOCOL]),
+        })
     }
 }

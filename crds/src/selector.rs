@@ -1,6 +1,7 @@
 //! Ordinary Kubernetes label selectors, strict in what they accept.
 
-use crate::schema::given;
+use crate::rule::{self, limit, validations};
+use crate::schema::{self, Beyond, given};
 use crate::text_enum::text_enum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,27 +11,43 @@ use std::collections::BTreeMap;
 /// two; one without requirements selects nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[schemars(
+    inline,
+    extend("x-kubernetes-validations" = validations(&[&rule::SELECTOR_EMPTY])),
+    extend("allOf" = schema::no_nulls(&[
+        ("matchLabels", Beyond::Properties(limit::LIST)),
+        ("matchExpressions", Beyond::Items(limit::LIST)),
+    ]))
+)]
 pub struct LabelSelector {
     /// Labels that must be present with exactly these values.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::match_labels")]
     pub match_labels: Option<BTreeMap<String, String>>,
     /// Requirements on labels, all of which must hold.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::match_expressions")]
     pub match_expressions: Option<Vec<LabelSelectorRequirement>>,
 }
 
 /// One requirement on one label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[schemars(
+    inline,
+    extend("x-kubernetes-validations" = validations(&[&rule::VALUES_MISSING, &rule::VALUES_UNWANTED])),
+    extend("allOf" = schema::no_nulls(&[("values", Beyond::Items(limit::CIDRS))]))
+)]
 pub struct LabelSelectorRequirement {
     /// The label's key, for instance `app.kubernetes.io/part-of`.
+    #[schemars(schema_with = "schema::label_key")]
     pub key: String,
     /// How the label is compared.
+    #[schemars(transform = Operator::explain)]
     pub operator: Operator,
     /// The values for `In` and `NotIn`; left out for `Exists` and `DoesNotExist`.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::values")]
     pub values: Option<Vec<String>>,
 }
 

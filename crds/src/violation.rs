@@ -56,3 +56,37 @@ fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
+
+/// A text as a message shows it.
+pub(crate) fn shown(text: &str) -> String {
+    format!("`{}`", escaped(text))
+}
+
+/// The path of the field `key` of the object at `path`; a key that is no plain identifier is quoted.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    let plain =
+        !key.is_empty() && key.len() <= 63 && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    match (plain, path.is_empty()) {
+        (true, true) => key.to_owned(),
+        (true, false) => format!("{path}.{key}"),
+        (false, _) => format!("{path}[\"{}\"]", escaped(key)),
+    }
+}
+
+/// The path of entry `key` of the map at `path`, as an API server writes it: `matchLabels[app.kubernetes.io/name]`.
+pub(crate) fn entry(path: &str, key: &str) -> String {
+    let plain = !key.is_empty()
+        && key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
+    if plain && key.len() <= 317 {
+        format!("{path}[{key}]")
+    } else {
+        format!("{path}[\"{}\"]", escaped(key))
+    }
+}
+
+/// The path of the `index`-th entry of the list at `path`.
+pub(crate) fn item(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
+}
