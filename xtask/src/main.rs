@@ -1,5 +1,6 @@
 //! Chores of this repository.
 
+mod crds;
 mod tidy;
 
 use std::path::Path;
@@ -16,12 +17,15 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Write the CRD manifests under `crds/manifests` from the types.
+    Crds,
     /// Check what no compiler checks: crate edges, file sizes, reasons beside `unwrap`, words that must not be here.
     Tidy,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().chore {
+        Chore::Crds => crds::run(root()),
         Chore::Tidy => tidy::run(root()),
     }
 }
