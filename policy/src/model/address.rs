@@ -101,6 +101,13 @@ impl Cidr {
         Self(IpNetwork::from(address.ip()))
     }
 
+    /// The range of `prefix` bits that `address` lies in; a prefix longer than the address is the address alone.
+    pub fn around(address: Address, prefix: u8) -> Self {
+        let single = Self::single(address);
+        let network = IpNetwork::new(address.ip(), prefix).and_then(|any| IpNetwork::new(any.network(), prefix));
+        network.map_or(single, Self)
+    }
+
     /// First address of the range.
     pub fn network(self) -> Address {
         Address(self.0.ip())

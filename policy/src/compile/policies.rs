@@ -1,0 +1,422 @@
+//! Policies: for each distinct own side and direction the entries that say more than a peer's class does.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::ids::{Ids, Interned, put};
+use super::selector::{Direction, ObjectId, POD, Sel};
+use super::services::{Content, Part};
+use super::verdicts::{Judge, PolicyKey, at};
+use crate::compiled::{Change, PeerClass, PeerId, PolicyId, Table, TableId};
+
+const CLASSES: usize = PeerClass::ALL.len();
+
+#[derive(Debug)]
+struct Policy {
+    key: PolicyKey,
+    /// Tables of the classes; every one is there once the policy was computed.
+    fallbacks: [Option<u32>; CLASSES],
+    entries: FxHashMap<PeerId, u32>,
+}
+
+/// What may have changed for the policies there are.
+#[derive(Debug, Default)]
+pub(super) struct Dirt {
+    /// Everything: the switches changed.
+    pub(super) all: bool,
+    /// Which pods have no address yet changed.
+    pub(super) waiting: bool,
+    /// Peers that came, went or mean something else.
+    pub(super) peers: FxHashSet<PeerId>,
+    /// (source, destination) of rules that changed.
+    pub(super) pairs: Vec<(Sel, Sel)>,
+    /// Service ports that came or went.
+    pub(super) contents: Vec<u32>,
+}
+
+impl Dirt {
+    fn is_empty(&self) -> bool {
+        let Self {
+            all,
+            waiting,
+            peers,
+            pairs,
+            contents,
+        } = self;
+        !all && !waiting && peers.is_empty() && pairs.is_empty() && contents.is_empty()
+    }
+}
+
+/// All policies.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    ids: Ids,
+    by_key: FxHashMap<PolicyKey, u32>,
+    slots: Vec<Option<Policy>>,
+    pub(super) tables: Interned<Table>,
+    /// Service ports by the peers they stand for.
+    dependents: FxHashMap<PeerId, FxHashSet<u32>>,
+}
+
+/// What is to be computed again for one policy.
+#[derive(Debug, Default)]
+struct Todo {
+    whole: bool,
+    classes: FxHashSet<PeerClass>,
+    peers: FxHashSet<PeerId>,
+}
+
+impl Policies {
+    pub(super) fn settle(&mut self) {
+        self.ids.settle();
+        self.tables.settle();
+    }
+
+    /// Makes the policies exactly those of `wanted`, each with the policy that its interface had before (if any): a
+    /// policy that nobody wants any more becomes the one its interface wants now, and keeps its number.
+    pub(super) fn want(&mut self, wanted: &BTreeMap<PolicyKey, Vec<PolicyId>>, changes: &mut Vec<Change>) -> Vec<u32> {
+        let mut vacant: FxHashSet<u32> = self
+            .by_key
+            .iter()
+            .filter(|(key, _)| !wanted.contains_key(key))
+            .map(|(_, id)| *id)
+            .collect();
+        let mut fresh = Vec::new();
+        for (key, before) in wanted {
+            if self.by_key.contains_key(key) {
+                continue;
+            }
+            let heir = before.iter().map(|id| id.0).find(|id| {
+                let same = self
+                    .get(*id)
+                    .is_some_and(|policy| policy.key.direction == key.direction);
+                same && vacant.contains(id)
+            });
+            let id = heir.unwrap_or_else(|| self.ids.take());
+            fresh.push(id);
+            if vacant.remove(&id) {
+                if let Some(Some(policy)) = self.slots.get_mut(id as usize) {
+                    self.by_key.remove(&policy.key);
+                    policy.key = key.clone();
+                }
+            } else {
+                let policy = Policy {
+                    key: key.clone(),
+                    fallbacks: [None; CLASSES],
+                    entries: FxHashMap::default(),
+                };
+                put(&mut self.slots, id, policy);
+            }
+            self.by_key.insert(key.clone(), id);
+        }
+        let mut vacant: Vec<u32> = vacant.into_iter().collect();
+        vacant.sort_unstable();
+        vacant.into_iter().for_each(|id| self.remove(id, changes));
+        fresh
+    }
+
+    fn remove(&mut self, id: u32, changes: &mut Vec<Change>) {
+        let Some(policy) = self.slots.get_mut(id as usize).and_then(Option::take) else {
+            return;
+        };
+        self.by_key.remove(&policy.key);
+        self.ids.give(id);
+        let classes = PeerClass::ALL.into_iter().map(PeerId::plain);
+        let fallbacks = classes
+            .zip(policy.fallbacks)
+            .filter_map(|(peer, table)| Some((peer, table?)));
+        let mut all: Vec<(PeerId, u32)> = fallbacks.chain(policy.entries).collect();
+        all.sort_unstable();
+        for (peer, table) in all {
+            self.tables.drop_one(table);
+            changes.push(Change::Policy(PolicyId(id), peer, None));
+        }
+    }
+
+    fn get(&self, id: u32) -> Option<&Policy> {
+        self.slots.get(id as usize)?.as_ref()
+    }
+
+    /// The policy of this key.
+    pub(super) fn id(&self, key: &PolicyKey) -> Option<PolicyId> {
+        self.by_key.get(key).map(|id| PolicyId(*id))
+    }
+
+    /// Computes what changed. `fresh` are policies to compute whole.
+    pub(super) fn refresh(
+        &mut self,
+        judge: &Judge<'_>,
+        contents: &Interned<Content>,
+        dirt: &Dirt,
+        fresh: &[u32],
+        changes: &mut Vec<Change>,
+    ) {
+        self.index_contents(contents, dirt);
+        let ids: Vec<u32> = if dirt.is_empty() {
+            fresh.to_vec()
+        } else {
+            (0u32..)
+                .zip(&self.slots)
+                .filter(|(_, slot)| slot.is_some())
+                .map(|(id, _)| id)
+                .collect()
+        };
+        for id in ids {
+            // Taken out while it is worked on, so that tables can be interned beside it.
+            let Some(mut policy) = self.slots.get_mut(id as usize).and_then(Option::take) else {
+                continue;
+            };
+            let todo = if fresh.contains(&id) {
+                Todo {
+                    whole: true,
+                    ..Todo::default()
+                }
+            } else {
+                todo(&policy.key, judge, dirt)
+            };
+            let mut work = Work {
+                id: PolicyId(id),
+                policy: &mut policy,
+                judge,
+                contents,
+                tables: &mut self.tables,
+                dependents: &self.dependents,
+                changes: &mut *changes,
+            };
+            work.run(&todo, dirt);
+            self.slots[id as usize] = Some(policy);
+        }
+    }
+
+    fn index_contents(&mut self, contents: &Interned<Content>, dirt: &Dirt) {
+        for id in &dirt.contents {
+            let Some(content) = contents.get(*id) else { continue };
+            for part in &content.parts {
+                self.dependents.entry(part.peer).or_default().insert(*id);
+            }
+        }
+        // Those that went are sorted out lazily: a number that is not there any more is skipped and forgotten.
+        let gone: FxHashSet<u32> = dirt
+            .contents
+            .iter()
+            .copied()
+            .filter(|id| contents.get(*id).is_none())
+            .collect();
+        if !gone.is_empty() {
+            self.dependents.retain(|_, ids| {
+                ids.retain(|id| !gone.contains(id));
+                !ids.is_empty()
+            });
+        }
+    }
+
+    /// All entries, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PolicyId, PeerId, TableId)> {
+        let policies = (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(id, slot)| Some((id, slot.as_ref()?)));
+        policies.flat_map(|(id, policy)| {
+            let classes = PeerClass::ALL.into_iter().map(PeerId::plain).zip(policy.fallbacks);
+            let fallbacks = classes.filter_map(|(peer, table)| Some((peer, table?)));
+            let entries = policy.entries.iter().map(|(peer, table)| (*peer, *table));
+            fallbacks
+                .chain(entries)
+                .map(move |(peer, table)| (PolicyId(id), peer, TableId(table)))
+        })
+    }
+}
+
+/// What `dirt` means for a policy.
+fn todo(key: &PolicyKey, judge: &Judge<'_>, dirt: &Dirt) -> Todo {
+    let mut todo = Todo {
+        whole: dirt.all,
+        peers: dirt
+            .peers
+            .iter()
+            .copied()
+            .filter(|peer| peer.number() != PeerId::PLAIN)
+            .collect(),
+        ..Todo::default()
+    };
+    if dirt.waiting {
+        todo.classes.insert(PeerClass::Unresolved);
+    }
+    for (source, destination) in &dirt.pairs {
+        let (own, other) = key.direction.sides(*source, *destination);
+        let is_own = |id| key.sides.iter().any(|side| side.objects.binary_search(&id).is_ok());
+        if !own.as_object().map_or_else(|| POD.contains(&own), is_own) {
+            continue;
+        }
+        let Some(object) = other.as_object() else {
+            todo.whole = true;
+            return todo;
+        };
+        if judge
+            .waiting
+            .iter()
+            .any(|objects| objects.binary_search(&object).is_ok())
+        {
+            todo.classes.insert(PeerClass::Unresolved);
+        }
+        todo.peers
+            .extend(judge.sets.with_object(object).flat_map(|set| judge.sets.peers_of(set)));
+    }
+    todo
+}
+
+/// One policy being computed.
+struct Work<'a, 'b> {
+    id: PolicyId,
+    policy: &'a mut Policy,
+    judge: &'a Judge<'b>,
+    contents: &'a Interned<Content>,
+    tables: &'a mut Interned<Table>,
+    dependents: &'a FxHashMap<PeerId, FxHashSet<u32>>,
+    changes: &'a mut Vec<Change>,
+}
+
+impl Work<'_, '_> {
+    fn run(&mut self, todo: &Todo, dirt: &Dirt) {
+        let mut changed: FxHashSet<PeerId> = FxHashSet::default();
+        let mut classes: Vec<PeerClass> = todo.classes.iter().copied().collect();
+        let mut peers: Vec<PeerId> = todo.peers.iter().copied().collect();
+        if todo.whole {
+            classes = PeerClass::ALL.to_vec();
+            classes.retain(|class| *class != PeerClass::ServicePort);
+            peers = self.peers_concerned();
+        }
+        classes.sort_unstable();
+        peers.sort_unstable();
+        let mut whole_services = todo.whole;
+        for class in classes.iter().copied() {
+            whole_services |= self.fall_back(class);
+        }
+        for peer in peers {
+            // A rule's new place in the order may change what a Service port credits though no table changed.
+            self.enter(peer);
+            changed.insert(peer);
+        }
+        // The merged tables of an unknown pod do not tell what became of each pod it could be.
+        whole_services |= self.policy.key.startup && !(changed.is_empty() && classes.is_empty());
+        if self.policy.key.direction == Direction::Egress || todo.whole {
+            self.services(whole_services, &changed, dirt);
+        }
+    }
+
+    /// The peers that rules tell from their class, and those that have entries now.
+    fn peers_concerned(&self) -> Vec<PeerId> {
+        let direction = self.policy.key.direction;
+        let mut sels: FxHashSet<ObjectId> = FxHashSet::default();
+        for side in &self.policy.key.sides {
+            for own in POD.into_iter().chain(side.objects.iter().map(|id| Sel::object(*id))) {
+                sels.extend(self.judge.rules.opposite(own, direction).filter_map(Sel::as_object));
+            }
+        }
+        let sets: FxHashSet<u32> = sels
+            .into_iter()
+            .flat_map(|object| self.judge.sets.with_object(object))
+            .collect();
+        let mut peers: FxHashSet<PeerId> = sets.into_iter().flat_map(|set| self.judge.sets.peers_of(set)).collect();
+        peers.extend(
+            self.policy
+                .entries
+                .keys()
+                .filter(|peer| peer.class() != PeerClass::ServicePort),
+        );
+        peers.into_iter().collect()
+    }
+
+    /// Computes the table of a class. Answers whether it changed.
+    fn fall_back(&mut self, class: PeerClass) -> bool {
+        let table = self.judge.table(&self.policy.key, class, &[]);
+        self.set_fallback(class, table)
+    }
+
+    fn set_fallback(&mut self, class: PeerClass, table: Table) -> bool {
+        let new = self.tables.hold(table);
+        let old = self.policy.fallbacks[class as usize].replace(new);
+        if let Some(old) = old {
+            self.tables.drop_one(old);
+        }
+        if old != Some(new) {
+            self.changes
+                .push(Change::Policy(self.id, PeerId::plain(class), Some(TableId(new))));
+        }
+        old != Some(new)
+    }
+
+    /// Computes the entry of a peer.
+    fn enter(&mut self, peer: PeerId) {
+        let objects = self.judge.objects_of(peer);
+        if objects.is_empty() || !self.judge.sets.is_alive(peer) {
+            self.set_entry(peer, None);
+            return;
+        }
+        let table = self.judge.table(&self.policy.key, peer.class(), objects);
+        self.set_entry(peer, Some(table));
+    }
+
+    fn set_entry(&mut self, peer: PeerId, table: Option<Table>) {
+        let fallback = self.policy.fallbacks[peer.class() as usize];
+        let mut new = table.map(|table| self.tables.hold(table));
+        if let Some(id) = new
+            && new == fallback
+        {
+            self.tables.drop_one(id);
+            new = None;
+        }
+        let old = match new {
+            Some(id) => self.policy.entries.insert(peer, id),
+            None => self.policy.entries.remove(&peer),
+        };
+        if let Some(old) = old {
+            self.tables.drop_one(old);
+        }
+        if old != new {
+            self.changes.push(Change::Policy(self.id, peer, new.map(TableId)));
+        }
+    }
+
+    fn services(&mut self, whole: bool, changed: &FxHashSet<PeerId>, dirt: &Dirt) {
+        if whole {
+            let cell = self.judge.service_fallback(&self.policy.key);
+            self.set_fallback(PeerClass::ServicePort, Table::constant(cell));
+        }
+        let mut ids: Vec<u32> = dirt.contents.clone();
+        if whole && self.policy.key.direction == Direction::Egress {
+            ids.extend(self.contents.iter().map(|(id, _)| id));
+            let entries = self.policy.entries.keys();
+            ids.extend(
+                entries
+                    .filter(|peer| peer.class() == PeerClass::ServicePort)
+                    .map(|peer| peer.number()),
+            );
+        } else {
+            ids.extend(changed.iter().filter_map(|peer| self.dependents.get(peer)).flatten());
+        }
+        if self.policy.key.direction == Direction::Ingress {
+            return;
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            self.serve(id);
+        }
+    }
+
+    fn serve(&mut self, id: u32) {
+        let peer = PeerId::new(PeerClass::ServicePort, id);
+        let Some(content) = self.contents.get(id) else {
+            self.set_entry(peer, None);
+            return;
+        };
+        let known = |part: &Part| {
+            let own = self.policy.entries.get(&part.peer).copied();
+            let table = own.or(self.policy.fallbacks[part.peer.class() as usize])?;
+            Some(at(self.tables.get(table)?, content.transport.into(), part.port))
+        };
+        let cell = self.judge.service_cell(&self.policy.key, content, known);
+        self.set_entry(peer, Some(Table::constant(cell)));
+    }
+}

@@ -1,0 +1,222 @@
+//! The table of one own side against one peer.
+
+use super::cells::{Judged, map_table, service, strictest, strictest_table, with_tcp_ports};
+use super::flatten::{first_match, flatten};
+use super::rules::{Rule, Rules};
+use super::selector::{Direction, ObjectId, POD, Sel, entities_of, objects_count};
+use super::services::{Content, Part};
+use super::sets::Sets;
+use crate::compiled::{Cell, PeerClass, PeerId, Table};
+use crate::model::{Action, LocalNodeMode, Protocol, Reason, Startup};
+
+/// What a pod (or a candidate for one) is on its own side.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct OwnSide {
+    /// Its objects, as far as rules have them on the pod's side in this direction; sorted.
+    pub(super) objects: Box<[ObjectId]>,
+    /// Ports on which the node may reach it whatever the rules say.
+    pub(super) probes: Box<[u16]>,
+}
+
+/// What makes two interfaces share a policy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PolicyKey {
+    pub(super) direction: Direction,
+    /// The pod is not known: the strictest of `sides` holds; none where the mode itself decides.
+    pub(super) startup: bool,
+    /// One for a pod; for an unknown one every pod it could be, sorted.
+    pub(super) sides: Vec<OwnSide>,
+}
+
+/// What verdicts are made from.
+pub(super) struct Judge<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) sets: &'a Sets,
+    pub(super) local_node: LocalNodeMode,
+    pub(super) startup: Startup,
+    /// The distinct sets of objects of the pods that have no address yet; the empty one alone where there is none.
+    pub(super) waiting: &'a [Box<[ObjectId]>],
+}
+
+fn constant(action: Action, reason: Reason) -> Cell {
+    Cell {
+        action,
+        reason,
+        ..Cell::NO_RULE
+    }
+}
+
+impl<'a> Judge<'a> {
+    /// The rules between an own side and a peer, in order.
+    fn rules_between(
+        &self,
+        direction: Direction,
+        own: &[ObjectId],
+        class: PeerClass,
+        objects: &[ObjectId],
+    ) -> Vec<(u32, &'a Rule)> {
+        let objects = if objects_count(class, direction) { objects } else { &[] };
+        let mut slots: Vec<u32> = Vec::new();
+        let mut lists = 0;
+        for own in POD.into_iter().chain(own.iter().map(|id| Sel::object(*id))) {
+            let entities = entities_of(class, direction).iter().copied();
+            for other in entities.chain(objects.iter().map(|id| Sel::object(*id))) {
+                let (source, destination) = direction.pair(own, other);
+                let list = self.rules.between(source, destination);
+                slots.extend_from_slice(list);
+                lists += u32::from(!list.is_empty());
+            }
+        }
+        let mut found: Vec<(u32, &Rule)> = slots
+            .into_iter()
+            .filter_map(|slot| Some((slot, self.rules.get(slot)?)))
+            .collect();
+        if lists > 1 {
+            found.sort_by(|(_, one), (_, other)| one.order.cmp(&other.order));
+        }
+        found
+    }
+
+    /// What `startup` says of everything, where it does.
+    fn startup_cell(&self, reason: Reason) -> Option<Cell> {
+        match self.startup {
+            Startup::Open => Some(constant(Action::Pass, reason)),
+            Startup::Closed => Some(constant(Action::Drop, reason)),
+            Startup::Guarded => None,
+        }
+    }
+
+    /// The table of one side against a peer that is no Service port.
+    fn side_table(&self, direction: Direction, side: &OwnSide, class: PeerClass, objects: &[ObjectId]) -> Table {
+        let ruled = |objects: &[ObjectId]| flatten(self.rules_between(direction, &side.objects, class, objects));
+        match (class, direction) {
+            (PeerClass::Unresolved, _) => self.unresolved_table(direction, side),
+            (PeerClass::LocalNode, Direction::Ingress) => match self.local_node {
+                LocalNodeMode::Pass => Table::constant(constant(Action::Pass, Reason::LocalNode)),
+                LocalNodeMode::Probes => {
+                    let probe = constant(Action::Pass, Reason::NodeProbe);
+                    with_tcp_ports(&ruled(objects), &side.probes, probe)
+                }
+                LocalNodeMode::Enforce => ruled(objects),
+            },
+            // An attempt that two nodes judge is logged once: an Alert where it arrives, a Drop that is only logged
+            // where it comes from.
+            (PeerClass::RemotePod, Direction::Egress) => map_table(&ruled(objects), |cell| Cell {
+                quiet_alert: cell.action == Action::Alert,
+                ..cell
+            }),
+            (PeerClass::RemotePod, Direction::Ingress) => map_table(&ruled(objects), |cell| Cell {
+                quiet_drop: cell.action == Action::Drop,
+                ..cell
+            }),
+            _ => ruled(objects),
+        }
+    }
+
+    fn unresolved_table(&self, direction: Direction, side: &OwnSide) -> Table {
+        if let Some(cell) = self.startup_cell(Reason::Unresolved) {
+            return Table::constant(cell);
+        }
+        let tables: Vec<Table> = self
+            .waiting
+            .iter()
+            .map(|objects| flatten(self.rules_between(direction, &side.objects, PeerClass::Unresolved, objects)))
+            .collect();
+        let strictest = strictest_table(self.rules, &tables, Reason::Unresolved);
+        strictest.unwrap_or_else(|| Table::constant(constant(Action::Drop, Reason::Unresolved)))
+    }
+
+    /// The table of `policy` against a peer that is no Service port.
+    pub(super) fn table(&self, policy: &PolicyKey, class: PeerClass, objects: &[ObjectId]) -> Table {
+        if !policy.startup {
+            let side = policy.sides.first();
+            return side.map_or_else(
+                || Table::constant(constant(Action::Drop, Reason::Internal)),
+                |side| self.side_table(policy.direction, side, class, objects),
+            );
+        }
+        if let Some(cell) = self.startup_cell(Reason::Startup) {
+            return Table::constant(cell);
+        }
+        let sides = policy.sides.iter();
+        let tables: Vec<Table> = sides
+            .map(|side| self.side_table(policy.direction, side, class, objects))
+            .collect();
+        let strictest = strictest_table(self.rules, &tables, Reason::Startup);
+        strictest.unwrap_or_else(|| Table::constant(constant(Action::Drop, Reason::Startup)))
+    }
+
+    /// What `policy` says of a Service port about which nothing special is to be said.
+    pub(super) fn service_fallback(&self, policy: &PolicyKey) -> Cell {
+        let reason = if policy.startup {
+            Reason::Startup
+        } else {
+            Reason::Service
+        };
+        let own = if policy.startup {
+            self.startup_cell(reason)
+        } else {
+            None
+        };
+        own.unwrap_or(constant(Action::Pass, reason))
+    }
+
+    /// What `policy` says of a Service port; `known` answers the cells of a pod's own policy.
+    pub(super) fn service_cell(
+        &self,
+        policy: &PolicyKey,
+        content: &Content,
+        known: impl Fn(&Part) -> Option<Cell>,
+    ) -> Cell {
+        if !policy.startup {
+            let judged = content.parts.iter().map(|part| Judged {
+                cell: known(part).unwrap_or(constant(Action::Drop, Reason::Internal)),
+                unseen: part.unseen,
+            });
+            return service(self.rules, &judged.collect::<Vec<_>>());
+        }
+        if let Some(cell) = self.startup_cell(Reason::Startup) {
+            return cell;
+        }
+        let cells = policy.sides.iter().map(|side| {
+            let judged = content.parts.iter().map(|part| Judged {
+                cell: self.one_cell(policy.direction, side, part, content),
+                unseen: part.unseen,
+            });
+            service(self.rules, &judged.collect::<Vec<_>>())
+        });
+        let cell = strictest(self.rules, cells, Reason::Startup);
+        cell.unwrap_or(constant(Action::Drop, Reason::Startup))
+    }
+
+    fn one_cell(&self, direction: Direction, side: &OwnSide, part: &Part, content: &Content) -> Cell {
+        let protocol: Protocol = content.transport.into();
+        let (class, objects) = (part.peer.class(), self.objects_of(part.peer));
+        if class == PeerClass::Unresolved {
+            let table = self.unresolved_table(direction, side);
+            return at(&table, protocol, part.port);
+        }
+        first_match(
+            self.rules_between(direction, &side.objects, class, objects),
+            protocol,
+            part.port,
+        )
+    }
+
+    /// The objects of a peer.
+    pub(super) fn objects_of(&self, peer: PeerId) -> &'a [ObjectId] {
+        self.sets.objects(peer.number())
+    }
+}
+
+/// The cell of a protocol and port (or ICMP type).
+pub(super) fn at(table: &Table, protocol: Protocol, port: u16) -> Cell {
+    match protocol {
+        Protocol::Tcp => table.tcp.at(port),
+        Protocol::Udp => table.udp.at(port),
+        Protocol::Sctp => table.sctp.at(port),
+        Protocol::Icmp => table.icmp.at(port),
+        Protocol::Icmpv6 => table.icmpv6.at(port),
+        Protocol::Other(number) => table.other.at(number.into()),
+    }
+}
