@@ -1,0 +1,217 @@
+//! The agent's socket: one JSON request a connection, answered by JSON lines. Reachable by root on this machine only
+//! (a file of mode 0600); nothing of it is served on a port.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::records::recent::Recent;
+
+/// Longest request, in bytes: a batch of questions of `explain -`.
+const LONGEST: u64 = 16 << 20;
+
+/// What can be asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Questions as on the command line: FROM TO \[PORT\[/PROTOCOL\]\].
+    Explain {
+        /// One a line.
+        questions: Vec<String>,
+    },
+    /// Every rule.
+    Rules,
+    /// Every object.
+    Objects,
+    /// The intercept status.
+    Status,
+    /// Records kept, and with `follow` those to come.
+    Flows {
+        /// Go on.
+        follow: bool,
+    },
+    /// Refused flows of a pod.
+    Refused {
+        /// namespace/pod.
+        pod: String,
+    },
+    /// End, leaving enforcement as it is.
+    Stop,
+}
+
+/// A request on its way to the loop, with the way back: lines, or why not.
+#[derive(Debug)]
+pub struct Ask {
+    /// The request.
+    pub request: Request,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<Vec<Value>, String>>,
+}
+
+/// Binds the socket; one that a dead agent left is replaced (the instance's lock has been taken before).
+pub fn bind(socket: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = socket.parent() {
+        std::fs::create_dir_all(directory)?;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+    }
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves until the loop is gone.
+pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, recent: Arc<Recent>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(answer(stream, asks.clone(), recent.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the socket");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, recent: Arc<Recent>) {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    let read = BufReader::new(reader.take(LONGEST)).read_line(&mut line).await;
+    let request = match read {
+        Ok(_) => serde_json::from_str::<Request>(&line).map_err(|e| format!("not a request: {e}")),
+        Err(error) => Err(format!("cannot read the request: {error}")),
+    };
+    let lines = match request {
+        Ok(Request::Flows { follow }) => {
+            // A client that went away ends this; nothing else is lost.
+            let _ = flows(&mut writer, &recent, follow).await;
+            return;
+        }
+        Ok(request) => {
+            let (sender, receiver) = oneshot::channel();
+            match asks
+                .send(Ask {
+                    request,
+                    answer: sender,
+                })
+                .await
+            {
+                Ok(()) => receiver.await.unwrap_or_else(|_| Err("the agent is ending".to_owned())),
+                Err(_) => Err("the agent is ending".to_owned()),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    let lines = lines.unwrap_or_else(|error| vec![serde_json::json!({ "failed": error })]);
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    let _ = writer.write_all(text.as_bytes()).await;
+}
+
+async fn flows(writer: &mut (impl AsyncWriteExt + Unpin), recent: &Recent, follow: bool) -> io::Result<()> {
+    let (kept, mut news) = recent.all_and_follow();
+    for chunk in kept.chunks(256) {
+        let mut text = Vec::new();
+        for record in chunk {
+            serde_json::to_writer(&mut text, &**record)?;
+            text.push(b'\n');
+        }
+        writer.write_all(&text).await?;
+    }
+    while follow {
+        match news.recv().await {
+            Ok(record) => {
+                let mut text = serde_json::to_vec(&*record)?;
+                text.push(b'\n');
+                writer.write_all(&text).await?;
+            }
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                // A reader that is too slow is told what it missed; the records themselves are in the flow log.
+                writer
+                    .write_all(format!("{{\"missed\":{missed}}}\n").as_bytes())
+                    .await?;
+            }
+            Err(broadcast::error::RecvError::Closed) => break,
+        }
+    }
+    Ok(())
+}
+
+/// The asking side.
+pub mod client {
+    use std::io::{self, BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::Request;
+
+    /// Why there is no answer.
+    #[derive(Debug, thiserror::Error)]
+    #[allow(missing_docs, reason = "the message says it")]
+    pub enum ClientError {
+        #[error("no agent answers at {socket}; start one with `cellwall run`, or name its instance with --instance")]
+        NoAgent { socket: String, source: io::Error },
+        #[error("not allowed to ask the agent at {socket}; run this as root")]
+        Denied { socket: String, source: io::Error },
+        #[error("the agent's answer broke off")]
+        Broken { source: io::Error },
+        #[error("the agent's answer is not JSON")]
+        NotJson { source: serde_json::Error },
+        #[error("{message}")]
+        Failed { message: String },
+    }
+
+    /// Asks, and hands each line of the answer to `each` until it answers false.
+    pub fn ask(socket: &Path, request: &Request, mut each: impl FnMut(Value) -> bool) -> Result<(), ClientError> {
+        let shown = socket.display().to_string();
+        let mut stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::Denied { socket: shown, source },
+            _ => ClientError::NoAgent { socket: shown, source },
+        })?;
+        let mut line = serde_json::to_vec(request).map_err(|source| ClientError::NotJson { source })?;
+        line.push(b'\n');
+        stream
+            .write_all(&line)
+            .map_err(|source| ClientError::Broken { source })?;
+        for line in BufReader::new(stream).lines() {
+            let line = line.map_err(|source| ClientError::Broken { source })?;
+            let value: Value = serde_json::from_str(&line).map_err(|source| ClientError::NotJson { source })?;
+            if let Some(message) = value.get("failed").and_then(Value::as_str) {
+                return Err(ClientError::Failed {
+                    message: message.to_owned(),
+                });
+            }
+            if !each(value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// All lines of the answer.
+    pub fn ask_all(socket: &Path, request: &Request) -> Result<Vec<Value>, ClientError> {
+        let mut all = Vec::new();
+        ask(socket, request, |value| {
+            all.push(value);
+            true
+        })?;
+        Ok(all)
+    }
+}

@@ -1,0 +1,361 @@
+//! Arguments of every command. Names are fixed: scripts are written against them.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Container microsegmentation in the kernel: who may open a connection to whom, at each pod's own interface.
+#[derive(Debug, Parser)]
+#[command(name = "cellwall", version, styles = STYLES, propagate_version = true, max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, unless a command's own help says otherwise.\n\n\
+        Examples:\n  cellwall demo\n  cellwall check manifests/\n  cellwall run --manifests manifests/\n  \
+        cellwall explain shop/web shop/db 5432/TCP")]
+pub struct Cli {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub instance: InstanceArgs,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Which instance, and where it keeps its state.
+#[derive(Debug, Clone, Args)]
+pub struct InstanceArgs {
+    /// Instance: pins lie under /sys/fs/bpf/NAME, the socket is /run/NAME/NAME.sock
+    #[arg(long, global = true, default_value = "cellwall", value_name = "NAME", value_parser = instance_name)]
+    pub instance: String,
+    /// Directory of what survives restarts [default: /var/lib/NAME]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+impl InstanceArgs {
+    /// The state directory, given or default.
+    pub fn state_dir(&self) -> PathBuf {
+        self.state_dir
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("/var/lib").join(&self.instance))
+    }
+
+    /// The directory of the socket.
+    pub fn run_dir(&self) -> PathBuf {
+        PathBuf::from("/run").join(&self.instance)
+    }
+
+    /// The agent's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir().join(format!("{}.sock", self.instance))
+    }
+}
+
+/// A name becomes a path component under /run and the BPF file system.
+fn instance_name(text: &str) -> Result<String, String> {
+    let good = !text.is_empty()
+        && text.len() <= 63
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        && !text.starts_with('-');
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("write 1 to 63 letters, digits, '-' or '_', not beginning with '-'".to_owned())
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Guard this node's pods
+    #[command(
+        after_help = "SIGTERM ends the agent within a second and leaves enforcement as it is.\n\nExamples:\n  \
+        cellwall run --manifests /etc/cellwall\n  \
+        cellwall run --manifests . --instance test --listen 127.0.0.1:9470 --flow-log flows.jsonl"
+    )]
+    Run(RunArgs),
+    /// Are these manifests right?
+    #[command(
+        after_help = "Exit codes: 0 no errors (warnings are allowed), 1 errors or a broken expectation.\n\n\
+        Examples:\n  cellwall check manifests/\n  cellwall check manifests/ --expect expectations.yaml\n\n\
+        An expectations file is a list:\n  - {from: shop/web, to: shop/db, port: 5432, protocol: TCP, verdict: PASS}\n  \
+        - {from: World, to: shop/db, port: 5432, verdict: DROP, rule: deny-db}"
+    )]
+    Check(CheckArgs),
+    /// What would happen, and why?
+    #[command(
+        after_help = "Verdicts never change the exit code; a question without an answer makes it 1.\n\n\
+        Examples:\n  cellwall explain shop/web shop/db 5432/TCP\n  cellwall explain 198.51.100.7 shop/web 443\n  \
+        cellwall explain World shop/db 5432 --manifests manifests/\n  cellwall explain shop/web shop/db /47\n  \
+        printf 'shop/web shop/db 5432\\n' | cellwall explain - --format json"
+    )]
+    Explain(ExplainArgs),
+    /// Flow records, newest last
+    #[command(after_help = "Examples:\n  cellwall flows --since 10m --verdict DROP\n  \
+        cellwall flows --follow --pod shop/db --format json")]
+    Flows(FlowsArgs),
+    /// The last 64 refused flows of a pod, from the kernel, without any log
+    #[command(after_help = "Examples:\n  cellwall refused shop/web")]
+    Refused(RefusedArgs),
+    /// Every rule with what it did
+    #[command(after_help = "Examples:\n  cellwall rules\n  cellwall rules --format json | jq 'select(.flows == 0)'")]
+    Rules(ListArgs),
+    /// Every object with what it selects now
+    #[command(after_help = "Examples:\n  cellwall objects")]
+    Objects(ListArgs),
+    /// Does the wall stand?
+    #[command(
+        after_help = "Exit codes: 0 Normal, 1 Abnormal, 2 NormalToBeConfirmed, 3 no agent.\n\n\
+        Examples:\n  cellwall intercept-status\n  cellwall intercept-status --format json"
+    )]
+    InterceptStatus(ListArgs),
+    /// What the kernel holds; works with the agent stopped
+    #[command(after_help = "Examples:\n  cellwall dump\n  cellwall dump --instance test | less")]
+    Dump,
+    /// Remove programs, pins and state: the only command that opens
+    #[command(after_help = "Examples:\n  cellwall uninstall\n  cellwall uninstall --yes --instance test")]
+    Uninstall(UninstallArgs),
+    /// The CRD manifests, for `kubectl apply -f -`
+    #[command(after_help = "Examples:\n  cellwall crds | kubectl apply -f -")]
+    Crds,
+    /// Real pods, real traffic, real verdicts, on this machine
+    #[command(
+        after_help = "Needs root: it makes network namespaces and loads programs into the kernel. Leaves nothing \
+        behind.\nExit codes: 0 every verdict is what the manifests say, 1 one is not.\n\n\
+        Examples:\n  cellwall demo\n  cellwall demo --keep"
+    )]
+    Demo(DemoArgs),
+    /// Shell completions
+    #[command(after_help = "Examples:\n  cellwall completions bash > /etc/bash_completion.d/cellwall")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a listing is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One object a line.
+    Json,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    /// Table for people, or JSON, one object a line
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+/// `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Directory of manifests; watched
+    #[arg(long, value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Which node this is [default: the host name]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Where flow records go, as JSON lines: a file, `-` for standard output, `none`
+    #[arg(long, default_value = "-", value_name = "PATH")]
+    pub flow_log: FlowLog,
+    /// Passing flows recorded too: none, all, or one in N as 1/N
+    #[arg(long, default_value = "none", value_name = "none|all|1/N")]
+    pub flow_log_pass: PassSample,
+    /// Address of /healthz, /readyz, /intercept-status and /metrics; nothing else is served there
+    #[arg(long, default_value = "127.0.0.1:9469", value_name = "ADDR:PORT")]
+    pub listen: std::net::SocketAddr,
+    /// The agent's own log, on standard error
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// Format of the agent's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Where flow records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FlowLog {
+    /// Standard output.
+    Stdout,
+    /// Nowhere.
+    None,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+impl FromStr for FlowLog {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("write a path, `-` or `none`".to_owned()),
+            "-" => Ok(Self::Stdout),
+            "none" => Ok(Self::None),
+            path => Ok(Self::File(path.into())),
+        }
+    }
+}
+
+/// Which passing flows are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassSample {
+    /// None.
+    None,
+    /// One in this many; 1 is all.
+    OneIn(NonZeroU32),
+}
+
+impl PassSample {
+    /// As the kernel wants it: 0 none, N one in N.
+    pub fn one_in(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::OneIn(n) => n.get(),
+        }
+    }
+}
+
+impl FromStr for PassSample {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = match text {
+            "none" => return Ok(Self::None),
+            "all" => "1",
+            other => other.strip_prefix("1/").unwrap_or_default(),
+        };
+        number
+            .parse()
+            .map(Self::OneIn)
+            .map_err(|_| "write `none`, `all` or `1/N` with N from 1 on".to_owned())
+    }
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// A list of what must hold
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// Which node judges [default: the host name]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// How findings are printed
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// namespace/pod, an address, or an entity; `-` reads one question a line from standard input
+    #[arg(value_name = "FROM")]
+    pub from: String,
+    /// namespace/pod, an address, or an entity
+    #[arg(value_name = "TO")]
+    pub to: Option<String>,
+    /// Destination port and protocol: `443`, `53/UDP`, `/47`, `8/ICMP`
+    #[arg(value_name = "PORT[/PROTOCOL]")]
+    pub port: Option<String>,
+    /// Answer from these manifests instead of the running agent
+    #[arg(long, value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// With --manifests: which node judges [default: the host name]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// How answers are printed
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// `flows`.
+#[derive(Debug, Clone, Args)]
+pub struct FlowsArgs {
+    /// Go on as records arrive
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only records this recent: `30s`, `10m`, `24h`, `7d`
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub since: Option<std::time::Duration>,
+    /// Only this verdict
+    #[arg(long, value_name = "VERDICT", ignore_case = true, value_parser = ["PASS", "ALERT", "DROP"])]
+    pub verdict: Option<String>,
+    /// Only flows from or to this pod
+    #[arg(long, value_name = "NS/NAME")]
+    pub pod: Option<String>,
+    /// Only flows that this rule decided
+    #[arg(long, value_name = "NAME")]
+    pub rule: Option<String>,
+    /// How records are printed
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// `refused`.
+#[derive(Debug, Args)]
+pub struct RefusedArgs {
+    /// The pod
+    #[arg(value_name = "NS/POD")]
+    pub pod: String,
+    /// How refusals are printed
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// `uninstall`.
+#[derive(Debug, Args)]
+pub struct UninstallArgs {
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Leave pods and agent running, and say how to look at them and remove them
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `90s`, `10m`, `24h`, `7d`: a whole number and a unit.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || "write a number and a unit: 30s, 10m, 24h or 7d".to_owned();
+    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(seconds)
+        .map(std::time::Duration::from_secs)
+        .ok_or_else(wrong)
+}

@@ -1,0 +1,9 @@
+//! Manifests on disk: from a directory of hostile files to documents with places.
+
+pub mod json;
+pub mod node;
+pub mod path;
+pub mod problem;
+pub mod scalar;
+pub mod text;
+pub mod yaml;

@@ -1,0 +1,298 @@
+//! A document as read: values with the place each stands at.
+//!
+//! A node keeps the text of a scalar beside its value, so that a later, typed reading can tell `on` from `true`.
+//! Lines are those of the text that was read; a document that was cut out of a longer file adds its first line (see
+//! [`super::document::Document`]).
+
+use std::mem::size_of;
+
+use serde_json::{Map, Value};
+
+use super::path::{FieldPath, Step};
+use super::problem::{Fault, Position, excerpt};
+use super::scalar::{Reading, Readings};
+
+/// A value and its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What stands there.
+    pub content: Content,
+    /// Line from 1.
+    pub line: u32,
+    /// Column in characters from 1.
+    pub column: u32,
+    /// What is wrong with this very node: a key given twice, a foreign tag. Empty for most.
+    pub faults: Vec<Fault>,
+}
+
+/// The three kinds of nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// Text, a number, true or false, or nothing.
+    Scalar(Scalar),
+    /// A list.
+    Sequence(Vec<Node>),
+    /// Fields, in the order of the text, each key once.
+    Mapping(Vec<Entry>),
+}
+
+/// A field of a mapping.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The key.
+    pub key: Box<str>,
+    /// Where the key stands.
+    pub at: Position,
+    /// Whether the key is a plain scalar that the YAML versions read differently. Such a key is among the mapping's
+    /// faults too.
+    pub ambiguous: bool,
+    /// The field's value.
+    pub value: Node,
+}
+
+/// A scalar: the text, and what it means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scalar {
+    /// The text, after unquoting and line folding.
+    pub text: Box<str>,
+    /// The value to `kubectl`, which is the one that counts.
+    pub reading: Reading,
+    /// Whether it was written plain and YAML 1.1, YAML 1.2 and `kubectl` do not agree on it.
+    pub ambiguous: bool,
+}
+
+/// A scalar that the YAML versions read differently.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ambiguity<'a> {
+    /// The way to it.
+    pub path: FieldPath,
+    /// Where it stands.
+    pub at: Position,
+    /// The scalar as written.
+    pub text: &'a str,
+    /// Who reads what.
+    pub readings: Readings,
+}
+
+impl Ambiguity<'_> {
+    /// The fault that names it.
+    pub fn fault(&self) -> Fault {
+        let message = format!("{}: {}", self.path, ambiguous_words(self.text, self.readings));
+        Fault::at(self.at, message, quote_it(self.text))
+    }
+}
+
+/// `"on" is true in YAML 1.1, text in YAML 1.2`.
+pub fn ambiguous_words(text: &str, readings: Readings) -> String {
+    format!("\"{}\" is {}", excerpt(text, 60), readings.describe())
+}
+
+/// The remedy for a plain scalar that should be text.
+pub fn quote_it(text: &str) -> String {
+    format!("quote it: \"{}\"", excerpt(text, 60))
+}
+
+impl Node {
+    /// Where it stands.
+    pub fn at(&self) -> Position {
+        Position {
+            line: self.line,
+            column: self.column,
+        }
+    }
+
+    /// The scalar, if it is one.
+    pub fn as_scalar(&self) -> Option<&Scalar> {
+        if let Content::Scalar(scalar) = &self.content {
+            Some(scalar)
+        } else {
+            None
+        }
+    }
+
+    /// The text, if it is a scalar that is text to `kubectl` and that all readers take for the same.
+    pub fn as_text(&self) -> Option<&str> {
+        self.as_scalar()
+            .filter(|scalar| scalar.reading.is_text() && !scalar.ambiguous)
+            .map(|scalar| &*scalar.text)
+    }
+
+    /// Whether it is null or empty.
+    pub fn is_null(&self) -> bool {
+        self.as_scalar().is_some_and(|scalar| scalar.reading == Reading::Null)
+    }
+
+    /// The field `key` of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// The field `key` of a mapping, with the place of its key.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        if let Content::Mapping(entries) = &self.content {
+            entries.iter().find(|entry| &*entry.key == key)
+        } else {
+            None
+        }
+    }
+
+    /// What `kubectl` makes of it. Infinity and not-a-number, which JSON lacks and which are faults, become null.
+    pub fn to_json(&self) -> Value {
+        match &self.content {
+            Content::Scalar(scalar) => scalar.reading.to_json(&scalar.text).unwrap_or(Value::Null),
+            Content::Sequence(items) => Value::Array(items.iter().map(Node::to_json).collect()),
+            Content::Mapping(entries) => {
+                let fields = entries
+                    .iter()
+                    .map(|entry| (entry.key.to_string(), entry.value.to_json()));
+                Value::Object(fields.collect::<Map<_, _>>())
+            }
+        }
+    }
+
+    /// The place of the field at `path`, where it exists: that of its key, or of the item in a sequence.
+    pub fn position(&self, path: &FieldPath) -> Option<Position> {
+        let (depth, position) = self.walk(path);
+        (depth == path.0.len()).then_some(position)
+    }
+
+    /// The place of the field at `path`, or of the deepest field on the way there that exists.
+    pub fn nearest(&self, path: &FieldPath) -> Position {
+        self.walk(path).1
+    }
+
+    /// How many steps of `path` exist, and where the last of them stands.
+    fn walk(&self, path: &FieldPath) -> (usize, Position) {
+        let mut node = self;
+        let mut position = self.at();
+        for (depth, step) in path.0.iter().enumerate() {
+            let next = match (step, &node.content) {
+                (Step::Key(key), Content::Mapping(_)) => node.entry(key).map(|entry| (entry.at, &entry.value)),
+                (Step::Index(index), Content::Sequence(items)) => items.get(*index).map(|item| (item.at(), item)),
+                _ => None,
+            };
+            let Some((at, value)) = next else {
+                return (depth, position);
+            };
+            (position, node) = (at, value);
+        }
+        (path.0.len(), position)
+    }
+
+    /// The line of the field that `path` names in text form, `spec.ports[2].endPort`. Keys with points are found as
+    /// they are and in brackets: `metadata.labels.app.kubernetes.io/name`, `metadata.labels["app.kubernetes.io/name"]`.
+    pub fn line_of(&self, path: &str) -> Option<u32> {
+        self.find(path).map(|position| position.line)
+    }
+
+    fn find(&self, path: &str) -> Option<Position> {
+        match &self.content {
+            Content::Scalar(_) => None,
+            Content::Sequence(items) => {
+                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+                let item = items.get(index.parse::<usize>().ok()?)?;
+                if rest.is_empty() {
+                    Some(item.at())
+                } else {
+                    item.find(rest.strip_prefix('.').unwrap_or(rest))
+                }
+            }
+            Content::Mapping(entries) => {
+                let candidates = entries
+                    .iter()
+                    .filter_map(|entry| Some((entry, after_key(path, &entry.key)?)));
+                let mut candidates: Vec<_> = candidates.collect();
+                candidates.sort_by_key(|(_, rest)| rest.len());
+                candidates.into_iter().find_map(|(entry, rest)| {
+                    if rest.is_empty() {
+                        Some(entry.at)
+                    } else {
+                        entry.value.find(rest)
+                    }
+                })
+            }
+        }
+    }
+
+    /// Every fault of this node and of all below it, in the order of the text.
+    pub fn all_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        self.collect_faults(&mut faults);
+        // why: an alias repeats the faults of what it stands for.
+        faults.sort();
+        faults.dedup();
+        faults
+    }
+
+    fn collect_faults(&self, into: &mut Vec<Fault>) {
+        into.extend(self.faults.iter().cloned());
+        match &self.content {
+            Content::Scalar(_) => {}
+            Content::Sequence(items) => items.iter().for_each(|item| item.collect_faults(into)),
+            Content::Mapping(entries) => entries.iter().for_each(|entry| entry.value.collect_faults(into)),
+        }
+    }
+
+    /// Every value that the YAML versions read differently, in the order of the text. Keys are not among them: an
+    /// ambiguous key is a fault, wherever it stands.
+    pub fn ambiguities(&self) -> Vec<Ambiguity<'_>> {
+        let mut found = Vec::new();
+        self.collect_ambiguities(&mut FieldPath::default(), &mut found);
+        found
+    }
+
+    fn collect_ambiguities<'a>(&'a self, path: &mut FieldPath, into: &mut Vec<Ambiguity<'a>>) {
+        match &self.content {
+            Content::Scalar(scalar) if scalar.ambiguous => {
+                let readings = Readings::of(&scalar.text);
+                into.push(Ambiguity {
+                    path: path.clone(),
+                    at: self.at(),
+                    text: &scalar.text,
+                    readings,
+                });
+            }
+            Content::Scalar(_) => {}
+            Content::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    path.0.push(Step::Index(index));
+                    item.collect_ambiguities(path, into);
+                    path.0.pop();
+                }
+            }
+            Content::Mapping(entries) => {
+                for entry in entries {
+                    path.0.push(Step::Key(entry.key.to_string()));
+                    entry.value.collect_ambiguities(path, into);
+                    path.0.pop();
+                }
+            }
+        }
+    }
+}
+
+/// The faults of every ambiguous value that stands where text is expected, as `is_text_expected` judges by its path.
+///
+/// [`super::typed`] knows by itself what is expected; this is for readers without types.
+pub fn refuse_ambiguous(node: &Node, is_text_expected: impl Fn(&FieldPath) -> bool) -> Vec<Fault> {
+    let mut found = node.ambiguities();
+    found.retain(|ambiguity| is_text_expected(&ambiguity.path));
+    found.iter().map(Ambiguity::fault).collect()
+}
+
+/// What follows `key` at the start of `path`, the point between them taken off.
+fn after_key<'a>(path: &'a str, key: &str) -> Option<&'a str> {
+    if let Some(rest) = path.strip_prefix(key) {
+        if rest.is_empty() || rest.starts_with('[') {
+            return Some(rest);
+        }
+        if let Some(rest) = rest.strip_prefix('.') {
+            return (!rest.is_empty()).then_some(rest);
+        }
+    }
+    let inner = path.strip_prefix("[\"")?.strip_prefix(key)?.strip_prefix("\"]")?;
+    Some(inner.strip_prefix('.').unwrap_or(inner))
+}
+
+// why: a file of the largest size may hold half a million nodes; a node that grows costs that many times over.
+const _: () = assert!(size_of::<Node>() <= 88);

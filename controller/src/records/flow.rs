@@ -1,0 +1,120 @@
+//! A flow record, field by field as it is printed.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One record: a JSON object on a line of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRecord {
+    /// When the verdict was given, UTC.
+    pub time: Timestamp,
+    /// Node whose hook gave it.
+    pub node: String,
+    /// What the policy says: PASS, ALERT, DROP.
+    pub verdict: String,
+    /// The rule's configured action; null without a rule.
+    pub action: Option<String>,
+    /// What happened to the packet: Pass or Drop.
+    pub applied: String,
+    /// Why.
+    pub reason: String,
+    /// The rule that decided.
+    pub rule: Option<RuleName>,
+    /// Generation of the policy that judged.
+    pub generation: u32,
+    /// FROM_POD or TO_POD.
+    pub hook: String,
+    /// Name of the protocol, or its number as text.
+    pub protocol: String,
+    /// Flags of the TCP packet, `SYN`, `SYN|ACK`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_flags: Option<String>,
+    /// Type of the ICMP message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_type: Option<u8>,
+    /// Who opened the flow.
+    pub source: FlowEnd,
+    /// Whom it was opened to.
+    pub destination: FlowEnd,
+    /// Refused packets, or passed flows, that this record stands for.
+    pub attempts: u64,
+    /// Time of the first of them.
+    pub first_seen: Timestamp,
+    /// Time of the last of them.
+    pub last_seen: Timestamp,
+}
+
+/// The rule of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleName {
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Priority.
+    pub priority: u16,
+}
+
+/// One end of a flow. `pod` and what belongs to it are null for what is no pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct FlowEnd {
+    /// Null where the frame was not understood.
+    pub ip: Option<IpAddr>,
+    /// Null where the protocol has none.
+    pub port: Option<u16>,
+    pub namespace: Option<String>,
+    pub pod: Option<String>,
+    pub uid: Option<String>,
+    pub app: Option<String>,
+    pub images: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    /// NetworkObjects that the end is in.
+    pub objects: Vec<String>,
+    /// Cluster, World, Node or LocalNode; null for what is none of them.
+    pub entity: Option<String>,
+}
+
+/// TCP flags in the order they are written in a header, from the low bit.
+pub fn tcp_flags(bits: u8) -> String {
+    const NAMES: [(u8, &str); 8] = [
+        (2, "SYN"),
+        (16, "ACK"),
+        (1, "FIN"),
+        (4, "RST"),
+        (8, "PSH"),
+        (32, "URG"),
+        (64, "ECE"),
+        (128, "CWR"),
+    ];
+    let set: Vec<&str> = NAMES
+        .iter()
+        .filter(|(bit, _)| bits & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    set.join("|")
+}
+
+/// Name of a protocol over a family, or its number as text.
+pub fn protocol(number: u8, v4: bool) -> String {
+    cellwall_policy::model::Protocol::of(number, v4).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_protocols_are_named_as_people_write_them() {
+        assert_eq!(tcp_flags(0x02), "SYN");
+        assert_eq!(tcp_flags(0x12), "SYN|ACK");
+        assert_eq!(tcp_flags(0), "");
+        assert_eq!(protocol(6, true), "TCP");
+        assert_eq!(protocol(58, false), "ICMPv6");
+        assert_eq!(protocol(58, true), "58");
+        assert_eq!(protocol(47, true), "47");
+    }
+}
