@@ -2,6 +2,7 @@
 //! crate runs the same check, so that an untidy tree fails `cargo test`.
 
 mod edges;
+mod reasons;
 mod rules;
 mod source;
 #[cfg(test)]
@@ -128,5 +129,26 @@ impl Tree {
             }
         }
         Ok(())
+    }
+}
+
+/// `word` in `text`, not as a part of a longer one.
+fn has_word(text: &str, word: &str) -> bool {
+    let joins = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let joined_before = word.starts_with(joins) && text[..at].ends_with(joins);
+        let joined_after = word.ends_with(joins) && text[at + word.len()..].starts_with(joins);
+        !joined_before && !joined_after
+    })
+}
+
+/// `index` counts from 0.
+fn at(file: &File, index: usize, problem: String, remedy: &'static str) -> Finding {
+    Finding {
+        path: file.path.clone(),
+        line: index + 1,
+        problem,
+        remedy,
+        weight: Weight::Error,
     }
 }
