@@ -6,5 +6,6 @@
 pub mod compile;
 pub mod compiled;
 pub mod diagnostic;
+pub mod evaluate;
 pub mod model;
 pub mod world;
