@@ -7,5 +7,6 @@ pub mod compile;
 pub mod compiled;
 pub mod diagnostic;
 pub mod evaluate;
+pub mod generate;
 pub mod model;
 pub mod world;

@@ -1,0 +1,53 @@
+//! A tiny seeded generator of random numbers (splitmix64): the same numbers on every machine, for ever.
+
+/// Random choices from a seed.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// The dice of a seed.
+    pub fn new(seed: u64) -> Self {
+        // Neighbouring seeds are numbers of one sequence in splitmix64; spread them first.
+        Self(
+            seed.wrapping_mul(0xd134_2543_de82_ef95)
+                .wrapping_add(0x2545_f491_4f6c_dd1d),
+        )
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.bits() % (high - low + 1)
+    }
+
+    /// True in `hits` of `of` cases.
+    pub fn chance(&mut self, hits: u64, of: u64) -> bool {
+        self.bits() % of < hits
+    }
+
+    /// One of `choices`, which is not empty.
+    pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        let length = choices.len() as u64;
+        let index = usize::try_from(self.bits() % length).unwrap_or(0);
+        &choices[index]
+    }
+
+    /// `most` choices at most, in the order of the list, perhaps none.
+    pub fn some<T: Clone>(&mut self, choices: &[T], most: usize) -> Vec<T> {
+        let mut chosen = Vec::new();
+        for choice in choices {
+            if chosen.len() < most && self.chance(1, 3) {
+                chosen.push(choice.clone());
+            }
+        }
+        chosen
+    }
+}
