@@ -1,1 +1,13 @@
-//! Placeholder.
+//! User side of the datapath: what the compiler decided becomes bytes, an ordered plan, and calls to the kernel.
+
+pub use cellwall_datapath_common as abi;
+
+pub mod port;
+pub mod links;
+mod netlink;
+pub mod attach;
+pub mod counters;
+pub mod events;
+pub mod kernel;
+
+pub use netlink::NetlinkError;

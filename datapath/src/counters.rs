@@ -1,0 +1,236 @@
+//! What the programs count: packets by rule and by reason, events, refusals, flows. Sums over all CPUs, through the
+//! port, so that the in-memory kernel answers alike.
+
+mod sweep;
+
+use std::time::Duration;
+
+use cellwall_datapath_common::limits::REFUSED_PER_ENDPOINT;
+use cellwall_datapath_common::record::{self, event};
+use cellwall_datapath_common::{Counter, FlowKey4, FlowKey6, FlowValue, Refused, TICK_SHIFT};
+use rustix::time::{ClockId, clock_gettime};
+
+pub use sweep::{Sweep, sweep, sweep_in_thread};
+
+use crate::events;
+use crate::port::{Kernel, KernelError, MapName, Operation};
+
+/// Packets judged with one reason at one hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasonCount {
+    /// Hook, as [`cellwall_datapath_common::hook`] numbers it.
+    pub hook: u8,
+    /// 0 Pass, 1 Alert, 2 Drop: what the policy says.
+    pub action: u8,
+    /// Whether the packets were dropped.
+    pub dropped: bool,
+    /// Reason number.
+    pub reason: u8,
+    /// How many.
+    pub counter: Counter,
+}
+
+/// Counters of events, by what they mean. See [`event`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Records that found the ring full, by action.
+    pub lost: [u64; 3],
+    /// Records sent, by action.
+    pub sent: [u64; 3],
+    /// Answered flows that found their table full.
+    pub flows_full: u64,
+    /// Unanswered flows that could not be entered.
+    pub opening_full: u64,
+    /// Values whose seal never fitted.
+    pub torn: u64,
+    /// Packets on an interface without an endpoint entry.
+    pub no_endpoint: u64,
+    /// Fragment trains that could not be entered.
+    pub fragments_full: u64,
+}
+
+/// Either end's address and port, protocol, and state of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Over IPv4.
+    V4(FlowKey4, FlowValue),
+    /// Over IPv6.
+    V6(FlowKey6, FlowValue),
+}
+
+/// Counters of the rules in `slots`, in their order.
+pub fn rules(kernel: &impl Kernel, slots: &[u32]) -> Result<Vec<Counter>, KernelError> {
+    slots
+        .iter()
+        .map(|slot| counter(kernel, MapName::RuleCounters, *slot))
+        .collect()
+}
+
+/// Every reason that was given at least once.
+pub fn reasons(kernel: &impl Kernel) -> Result<Vec<ReasonCount>, KernelError> {
+    let mut counts = Vec::new();
+    for hook in 0..2_u8 {
+        for (action, dropped) in [(0, false), (0, true), (1, false), (1, true), (2, false), (2, true)] {
+            for reason in 0..u8::try_from(record::REASONS).unwrap_or(u8::MAX) {
+                let index = record::reason_index(hook.into(), u32::from(action), dropped.into(), reason.into());
+                let counter = counter(kernel, MapName::ReasonCounters, index)?;
+                if counter != Counter::default() {
+                    counts.push(ReasonCount {
+                        hook,
+                        action,
+                        dropped,
+                        reason,
+                        counter,
+                    });
+                }
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// All events.
+pub fn events(kernel: &impl Kernel) -> Result<Events, KernelError> {
+    let read = |index: u32| -> Result<u64, KernelError> {
+        let words = words(kernel, MapName::EventCounters, index)?;
+        Ok(words.into_iter().fold(0, u64::wrapping_add))
+    };
+    Ok(Events {
+        lost: [read(event::LOST)?, read(event::LOST + 1)?, read(event::LOST + 2)?],
+        sent: [read(event::SENT)?, read(event::SENT + 1)?, read(event::SENT + 2)?],
+        flows_full: read(event::FLOWS_FULL)?,
+        opening_full: read(event::OPENING_FULL)?,
+        torn: read(event::TORN)?,
+        no_endpoint: read(event::NO_ENDPOINT)?,
+        fragments_full: read(event::FRAGMENTS_FULL)?,
+    })
+}
+
+/// The last refusals of the endpoint in `slot`, oldest first: at most [`REFUSED_PER_ENDPOINT`]. One that is being
+/// written while we read may be half old, half new.
+pub fn refused(kernel: &impl Kernel, slot: u32) -> Result<Vec<Refused>, KernelError> {
+    let map = MapName::RefusedNext;
+    let next = read(kernel, map, slot)?;
+    let next = u64::from_ne_bytes(*next.first_chunk().ok_or_else(|| short(map, slot))?);
+    let kept = next.min(u64::from(REFUSED_PER_ENDPOINT));
+    let mut refused = Vec::new();
+    for number in next - kept..next {
+        // why: the remainder is below 64
+        let place = u32::try_from(number % u64::from(REFUSED_PER_ENDPOINT)).unwrap_or(0);
+        let index = slot.saturating_mul(REFUSED_PER_ENDPOINT).saturating_add(place);
+        refused.extend(events::decode(&read(kernel, MapName::Refused, index)?));
+    }
+    Ok(refused)
+}
+
+/// Hands over every flow: answered ones and, where `opening` says so, those that nobody answered yet.
+pub fn flows(kernel: &impl Kernel, opening: bool, mut each: impl FnMut(Flow)) -> Result<(), KernelError> {
+    let maps = [MapName::Flows4, MapName::Flows6, MapName::Opening4, MapName::Opening6];
+    for map in &maps[..if opening { 4 } else { 2 }] {
+        kernel.visit(*map, &mut |key, value| {
+            let flow = match map {
+                MapName::Flows4 | MapName::Opening4 => key4(key).zip(flow_value(value)).map(|(k, v)| Flow::V4(k, v)),
+                _ => key6(key).zip(flow_value(value)).map(|(k, v)| Flow::V6(k, v)),
+            };
+            if let Some(flow) = flow {
+                each(flow);
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// `CLOCK_MONOTONIC`, the clock of every time that the programs write.
+pub fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// The same in the ticks of flows.
+pub fn tick() -> u32 {
+    let ticks = monotonic().as_nanos() >> TICK_SHIFT;
+    u32::try_from(ticks & u128::from(u32::MAX)).unwrap_or(0)
+}
+
+fn counter(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Counter, KernelError> {
+    let words = words(kernel, map, index)?;
+    let mut sum = Counter::default();
+    for cpu in words.chunks_exact(4) {
+        let [flows, packets, bytes, last] = [cpu[0], cpu[1], cpu[2], cpu[3]];
+        sum.flows = sum.flows.wrapping_add(flows);
+        sum.packets = sum.packets.wrapping_add(packets);
+        sum.bytes = sum.bytes.wrapping_add(bytes);
+        sum.last = sum.last.max(last);
+    }
+    Ok(sum)
+}
+
+/// The values of all CPUs as 64-bit words.
+fn words(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Vec<u64>, KernelError> {
+    let bytes = read(kernel, map, index)?;
+    let (words, _) = bytes.as_chunks();
+    Ok(words.iter().map(|word| u64::from_ne_bytes(*word)).collect())
+}
+
+fn read(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Vec<u8>, KernelError> {
+    kernel
+        .lookup(map, &index.to_ne_bytes())?
+        .ok_or_else(|| short(map, index))
+}
+
+fn short(map: MapName, index: u32) -> KernelError {
+    KernelError::new(Operation::Lookup, Some(map), Some(&index.to_ne_bytes()), libc::ENOENT)
+}
+
+fn key4(bytes: &[u8]) -> Option<FlowKey4> {
+    let (lo, rest) = bytes.split_first_chunk()?;
+    let (hi, rest) = rest.split_first_chunk()?;
+    let (lo_port, rest) = rest.split_first_chunk()?;
+    let (hi_port, rest) = rest.split_first_chunk()?;
+    let [protocol, pad @ ..] = <[u8; 4]>::try_from(rest).ok()?;
+    Some(FlowKey4 {
+        lo: *lo,
+        hi: *hi,
+        lo_port: *lo_port,
+        hi_port: *hi_port,
+        protocol,
+        pad,
+    })
+}
+
+fn key6(bytes: &[u8]) -> Option<FlowKey6> {
+    let (lo, rest) = bytes.split_first_chunk()?;
+    let (hi, rest) = rest.split_first_chunk()?;
+    let (lo_port, rest) = rest.split_first_chunk()?;
+    let (hi_port, rest) = rest.split_first_chunk()?;
+    let [protocol, pad @ ..] = <[u8; 4]>::try_from(rest).ok()?;
+    Some(FlowKey6 {
+        lo: *lo,
+        hi: *hi,
+        lo_port: *lo_port,
+        hi_port: *hi_port,
+        protocol,
+        pad,
+    })
+}
+
+fn flow_value(bytes: &[u8]) -> Option<FlowValue> {
+    let (words, []) = bytes.as_chunks::<4>() else {
+        return None;
+    };
+    let words: &[[u8; 4]; 8] = words.try_into().ok()?;
+    let [revision, cell, last_seen, born, lo_ifindex, hi_ifindex, flags, peer] = words.map(u32::from_ne_bytes);
+    Some(FlowValue {
+        revision,
+        cell,
+        last_seen,
+        born,
+        lo_ifindex,
+        hi_ifindex,
+        flags,
+        peer,
+    })
+}

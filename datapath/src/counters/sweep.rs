@@ -1,0 +1,195 @@
+//! Deletes answered flows that are over. Only the sweep deletes: the programs take an expired flow for absent and
+//! may bring it to life again, so every candidate is read anew right before it goes (case 38). Tables of unanswered
+//! flows and fragments evict by themselves.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aya::Pod;
+use aya::maps::{HashMap, Map, MapData, MapError};
+use cellwall_datapath_common::FlowValue;
+
+use super::tick;
+use crate::kernel::{OpenError, Place};
+use crate::port::MapName;
+
+/// Offset of the protocol in a key of either family, from its end.
+const PROTOCOL_FROM_END: usize = 4;
+/// Ticks beyond its idle time that a flow is left alone: a packet that saw it alive has long been counted by then.
+const SLACK: u32 = 64;
+
+/// What a pass over the tables did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// Entries looked at.
+    pub seen: u64,
+    /// Entries deleted.
+    pub deleted: u64,
+    /// Entries that were over at first sight and alive at the second.
+    pub revived: u64,
+}
+
+/// Walks both tables of answered flows once. After every `chunk` entries `pause` is called, which may sleep, and may
+/// end the pass.
+pub fn sweep(place: &Place, chunk: u64, mut pause: impl FnMut(&Sweep) -> ControlFlow<()>) -> Result<Sweep, OpenError> {
+    let mut sweep = Sweep::default();
+    if table::<16>(place, MapName::Flows4, chunk, &mut sweep, &mut pause)?.is_continue() {
+        // Ended or not, what was done is told.
+        let _end = table::<40>(place, MapName::Flows6, chunk, &mut sweep, &mut pause)?;
+    }
+    Ok(sweep)
+}
+
+/// Sweeps in a thread of its own until `stop` is set: `chunk` entries, then `rest`, and so on.
+pub fn sweep_in_thread(
+    place: Place,
+    chunk: u64,
+    rest: Duration,
+    stop: Arc<AtomicBool>,
+    mut told: impl FnMut(Result<Sweep, OpenError>) + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let pause = move |stop: &AtomicBool| {
+        std::thread::sleep(rest);
+        if stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    std::thread::Builder::new().name("sweep".into()).spawn(move || {
+        while pause(&stop).is_continue() {
+            told(sweep(&place, chunk.max(1), |_| pause(&stop)));
+        }
+    })
+}
+
+fn table<const K: usize>(
+    place: &Place,
+    name: MapName,
+    chunk: u64,
+    sweep: &mut Sweep,
+    pause: &mut impl FnMut(&Sweep) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, OpenError>
+where
+    [u8; K]: Pod,
+{
+    let failed = |source: MapError| OpenError::Map {
+        name: name.name(),
+        source,
+    };
+    let open = || MapData::from_pin(place.map(name.name())).map_err(failed);
+    let typed = |data| -> Result<HashMap<MapData, [u8; K], [u8; 32]>, MapError> {
+        HashMap::try_from(Map::from_map_data(data)?)
+    };
+    let data = open()?;
+    let capacity = u64::from(data.info().map_err(failed)?.max_entries());
+    // Two handles: the walk borrows one, deleting needs the other.
+    let (walked, mut swept) = (typed(data).map_err(failed)?, typed(open()?).map_err(failed)?);
+    // The walk goes on from the last key; were that one deleted, it would begin anew. So a key is judged when the
+    // next one is at hand.
+    let mut last: Option<[u8; K]> = None;
+    let mut steps = 0_u64;
+    for key in walked.keys() {
+        let key = key.map_err(failed)?;
+        if let Some(last) = last.replace(key) {
+            consider(&mut swept, &last, sweep).map_err(failed)?;
+        }
+        steps += 1;
+        if steps > capacity.saturating_mul(2) {
+            break;
+        }
+        if steps.is_multiple_of(chunk.max(1)) && pause(sweep).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    if let Some(last) = last {
+        consider(&mut swept, &last, sweep).map_err(failed)?;
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+fn consider<const K: usize>(
+    map: &mut HashMap<MapData, [u8; K], [u8; 32]>,
+    key: &[u8; K],
+    sweep: &mut Sweep,
+) -> Result<(), MapError> {
+    sweep.seen += 1;
+    if !is_over(map, key)? {
+        return Ok(());
+    }
+    if !is_over(map, key)? {
+        sweep.revived += 1;
+        return Ok(());
+    }
+    match map.remove(key) {
+        Ok(()) => sweep.deleted += 1,
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+fn is_over<const K: usize>(map: &HashMap<MapData, [u8; K], [u8; 32]>, key: &[u8; K]) -> Result<bool, MapError> {
+    match map.get(key, 0) {
+        Ok(value) => Ok(expired(key, &value, tick())),
+        Err(MapError::KeyNotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the entry is over at tick `now`, and has been for a while.
+fn expired(key: &[u8], value: &[u8], now: u32) -> bool {
+    let protocol = key.len().checked_sub(PROTOCOL_FROM_END).and_then(|at| key.get(at));
+    match (protocol, super::flow_value(value)) {
+        (Some(protocol), Some(value)) => {
+            let later = value.last_seen.wrapping_add(SLACK);
+            FlowValue::is_expired(*protocol, value.flags, later, now)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SLACK, expired};
+    use cellwall_datapath_common::{flow::idle, flow_flags, ticks};
+
+    fn key(protocol: u8) -> [u8; 16] {
+        let mut key = [0; 16];
+        key[12] = protocol;
+        key
+    }
+
+    fn value(last_seen: u32, flags: u32) -> Vec<u8> {
+        [1, 0, last_seen, 1, 0, 0, flags, 0].map(u32::to_ne_bytes).concat()
+    }
+
+    #[test]
+    fn an_idle_flow_goes_after_its_time_and_not_before() {
+        let end = 1000 + SLACK + ticks(idle::ANSWERED);
+        let value = value(1000, flow_flags::ANSWERED);
+        assert!(!expired(&key(17), &value, end));
+        assert!(expired(&key(17), &value, end + 1));
+    }
+
+    #[test]
+    fn established_tcp_lives_for_a_day() {
+        let value = value(1000, flow_flags::ANSWERED);
+        assert!(!expired(&key(6), &value, 1000 + ticks(idle::TCP)));
+        assert!(expired(&key(6), &value, 1000 + SLACK + ticks(idle::TCP) + 1));
+    }
+
+    #[test]
+    fn a_flow_seen_by_a_faster_clock_is_alive() {
+        assert!(!expired(&key(17), &value(1000, 0), 990));
+        assert!(!expired(&key(17), &value(5, 0), u32::MAX - 5));
+    }
+
+    #[test]
+    fn bytes_of_another_size_are_left_alone() {
+        assert!(!expired(&key(17), &[0; 31], u32::MAX / 4));
+        assert!(!expired(&[], &value(1000, 0), u32::MAX / 4));
+    }
+}

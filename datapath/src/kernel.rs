@@ -1,0 +1,230 @@
+//! The instance in the kernel: its pins, its maps behind the port, its programs.
+//!
+//! Everything is pinned, so that nothing here decides whether enforcement goes on: an agent that ends, crashes or
+//! is replaced leaves maps, programs and links as they are, and the next one takes them over. New programs are
+//! loaded against the pinned maps and put into the pinned links in place (case 67).
+
+mod load;
+mod maps;
+mod place;
+mod shape;
+mod table;
+mod uninstall;
+
+use std::borrow::Cow;
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::pin::PinError;
+use aya::programs::ProgramError;
+use cellwall_datapath_common::hook as hook_numbers;
+
+pub use load::OBJECT;
+pub use maps::{Maps, count};
+pub use place::{BPF_FS, Lock, Place, PlaceError};
+pub use shape::{Capacities, Shape};
+pub use uninstall::{Removed, uninstall};
+
+pub(crate) use load::Programs;
+pub(crate) use place::{make, names, rename, unpin};
+
+use crate::attach::{AttachError, Hook, Mechanism};
+
+/// Why an instance cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Its directory, the file system, or the lock.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A pinned map was made for something else.
+    #[error("pinned map {name} is {found}, this binary needs {expected}: `cellwall uninstall` and start again")]
+    Shape {
+        /// The map.
+        name: &'static str,
+        /// As it is pinned.
+        found: Shape,
+        /// As this binary expects it.
+        expected: Shape,
+    },
+    /// A map that the object should define.
+    #[error("the eBPF object has no map {name}")]
+    NoMap {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A map cannot be made or opened.
+    #[error("map {name}")]
+    Map {
+        /// The map.
+        name: &'static str,
+        /// Why not.
+        source: MapError,
+    },
+    /// The object cannot be read, or its maps cannot be made.
+    #[error("the eBPF object cannot be loaded")]
+    Object(#[source] EbpfError),
+    /// A program that the object should define.
+    #[error("the eBPF object has no program {name}")]
+    NoProgram {
+        /// Its name.
+        name: &'static str,
+    },
+    /// The kernel does not take a program, or does not tell about one.
+    #[error("program of {hook}")]
+    Program {
+        /// Its hook.
+        hook: Hook,
+        /// Why not.
+        source: Box<ProgramError>,
+    },
+    /// A program or map cannot be pinned.
+    #[error("pinning {what}")]
+    Pin {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        source: PinError,
+    },
+    /// A link that was there before cannot be given the new program.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+}
+
+/// How to open an instance.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Sizes of maps.
+    pub capacities: Capacities,
+    /// How programs are attached; none: TCX where the kernel has it, else clsact.
+    pub mechanism: Option<Mechanism>,
+    /// Another object than the embedded one.
+    pub object: Option<Cow<'static, [u8]>>,
+}
+
+/// What opening found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Nothing was pinned: no policy was in force.
+    First,
+    /// Maps and programs were taken over; the programs are of this very build.
+    Adopted,
+    /// Maps were taken over, and every link now runs this build's programs.
+    Replaced {
+        /// Hooks whose program was exchanged.
+        hooks: usize,
+    },
+}
+
+/// An instance that this process owns: its maps, its programs, the way they are attached.
+pub struct Instance {
+    pub(crate) place: Place,
+    pub(crate) programs: Programs,
+    pub(crate) mechanism: Mechanism,
+    maps: Maps,
+    options: Options,
+    _lock: Lock,
+}
+
+impl Instance {
+    /// Opens the instance, or makes it. On any error what was in force before is still in force.
+    pub fn open(place: Place, options: Options) -> Result<(Self, Opening), OpenError> {
+        let lock = Self::claim(&place)?;
+        let mut had_maps = false;
+        for name in shape::names() {
+            had_maps |= shape::check(&place, name, &options.capacities)?;
+        }
+        let mechanism = options.mechanism.unwrap_or_else(Mechanism::of_this_kernel);
+        let programs = load_programs(&place, &options)?;
+        for name in shape::names() {
+            if !shape::check(&place, name, &options.capacities)? {
+                return Err(OpenError::NoMap { name });
+            }
+        }
+        let maps = Maps::open(&place)?;
+        let mut instance = Self {
+            place,
+            programs,
+            mechanism,
+            maps,
+            options,
+            _lock: lock,
+        };
+        let opening = instance.take_over(had_maps)?;
+        Ok((instance, opening))
+    }
+
+    fn claim(place: &Place) -> Result<Lock, OpenError> {
+        place.mount()?;
+        let lock = place.lock()?;
+        place.prepare()?;
+        Ok(lock)
+    }
+
+    /// Keeps the pinned programs where they are this build's; else gives every link the new ones and pins these
+    /// last, so that a start that is cut short is repeated by the next.
+    fn take_over(&mut self, had_maps: bool) -> Result<Opening, OpenError> {
+        let pinned = Programs::pinned(&self.place)?;
+        if let Some(pinned) = pinned
+            && pinned.same(&self.programs, &self.place)?
+        {
+            self.programs = pinned;
+            Programs::forget(&self.place)?;
+            return Ok(Opening::Adopted);
+        }
+        let hooks = self.replace_everywhere()?;
+        Programs::keep(&self.place)?;
+        Ok(if had_maps || hooks > 0 {
+            Opening::Replaced { hooks }
+        } else {
+            Opening::First
+        })
+    }
+
+    /// Where the instance is pinned.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// How programs are attached on this kernel.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// The maps: the real kernel behind the port.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// The maps, to write them.
+    pub fn maps_mut(&mut self) -> &mut Maps {
+        &mut self.maps
+    }
+
+    /// Id and tag of a hook's program, as the kernel has it.
+    pub fn program(&self, hook: Hook) -> Result<(u32, u64), OpenError> {
+        let info = self.programs.info(hook)?;
+        Ok((info.id(), info.tag()))
+    }
+
+    /// Another copy of the programs, on the same maps: a chain takes a program once, so a second link beside the
+    /// first needs its own.
+    pub(crate) fn twin(&self) -> Result<Programs, OpenError> {
+        let twin = load_programs(&self.place, &self.options)?;
+        Programs::forget(&self.place)?;
+        Ok(twin)
+    }
+}
+
+fn load_programs(place: &Place, options: &Options) -> Result<Programs, OpenError> {
+    let object = options.object.as_deref().unwrap_or(load::OBJECT);
+    Programs::load(place, object, &options.capacities)
+}
+
+/// Number of a hook in the ABI.
+pub fn hook_number(hook: Hook) -> u8 {
+    match hook {
+        Hook::FromPod => hook_numbers::FROM_POD,
+        Hook::ToPod => hook_numbers::TO_POD,
+    }
+}

@@ -1,0 +1,158 @@
+//! From the embedded object to two loaded programs that use the pinned maps.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use aya::programs::{ProgramInfo, ProgramType, SchedClassifier};
+use aya::sys::{BpfHelper, is_helper_supported};
+use aya::{Ebpf, EbpfLoader};
+use cellwall_datapath_common::maps as names;
+
+use super::place::{Place, rename, unpin};
+use super::shape::{self, Capacities};
+use super::{OpenError, maps};
+use crate::attach::{HOOKS, Hook, pin_name, program_name};
+use crate::port::MapName;
+
+/// The eBPF object that this binary was built with: an ELF file.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cellwall-ebpf"));
+
+/// Read-only variable of the programs: 1 where `bpf_ktime_get_coarse_ns` (Linux 5.11) may be called.
+const COARSE_CLOCK: &str = "COARSE_CLOCK";
+
+/// One program of each hook.
+pub(crate) struct Programs {
+    from_pod: SchedClassifier,
+    to_pod: SchedClassifier,
+}
+
+impl Programs {
+    /// Loads both against the instance's maps, which are made and pinned where they are missing.
+    pub(crate) fn load(place: &Place, object: &[u8], capacities: &Capacities) -> Result<Self, OpenError> {
+        let coarse = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
+        let coarse = u8::from(coarse.unwrap_or(false));
+        let mut loader = EbpfLoader::new();
+        // Kernel BTF is not needed: the programs use helpers, the packet and maps alone.
+        loader.btf(None).override_global(COARSE_CLOCK, &coarse, false);
+        for name in shape::names() {
+            loader.map_pin_path(name, place.map(name));
+        }
+        for map in MapName::ALL {
+            loader.map_max_entries(map.name(), capacities.of(*map));
+        }
+        loader.map_max_entries(names::RECORDS, capacities.records_bytes());
+        let mut object = loader.load(object).map_err(OpenError::Object)?;
+        for hook in HOOKS {
+            load(&mut object, hook, &place.next_program(hook))?;
+        }
+        let waiting = Self::open(|hook| place.next_program(hook))?;
+        waiting.ok_or(OpenError::NoProgram {
+            name: program_name(Hook::FromPod),
+        })
+    }
+
+    /// The pinned ones; none where one is missing.
+    pub(crate) fn pinned(place: &Place) -> Result<Option<Self>, OpenError> {
+        Self::open(|hook| place.program(hook))
+    }
+
+    fn open(path: impl Fn(Hook) -> PathBuf) -> Result<Option<Self>, OpenError> {
+        let open = |hook| {
+            let path = path(hook);
+            if !path.exists() {
+                return Ok(None);
+            }
+            let failed = |source| OpenError::Program {
+                hook,
+                source: Box::new(source),
+            };
+            SchedClassifier::from_pin(path).map(Some).map_err(failed)
+        };
+        let (Some(from_pod), Some(to_pod)) = (open(Hook::FromPod)?, open(Hook::ToPod)?) else {
+            return Ok(None);
+        };
+        Ok(Some(Self { from_pod, to_pod }))
+    }
+
+    /// Whether these are the same code on the same maps. The kernel's tag is a digest of the instructions and does
+    /// not cover the maps.
+    pub(crate) fn same(&self, other: &Self, place: &Place) -> Result<bool, OpenError> {
+        let ours: BTreeSet<u32> = maps::ids(place)?.into_iter().collect();
+        for hook in HOOKS {
+            let (one, two) = (self.info(hook)?, other.info(hook)?);
+            let of_ours = |info: &ProgramInfo| -> Result<BTreeSet<u32>, OpenError> {
+                let ids = info.map_ids().map_err(|source| OpenError::Program {
+                    hook,
+                    source: Box::new(source),
+                })?;
+                Ok(ids
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter(|id| ours.contains(id))
+                    .collect())
+            };
+            if one.tag() != two.tag() || of_ours(&one)? != of_ours(&two)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the kernel says about one.
+    pub(crate) fn info(&self, hook: Hook) -> Result<ProgramInfo, OpenError> {
+        self.of(hook).info().map_err(|source| OpenError::Program {
+            hook,
+            source: Box::new(source),
+        })
+    }
+
+    /// The program of a hook.
+    pub(crate) fn of(&self, hook: Hook) -> &SchedClassifier {
+        match hook {
+            Hook::FromPod => &self.from_pod,
+            Hook::ToPod => &self.to_pod,
+        }
+    }
+
+    /// The program of a hook, to attach it.
+    pub(crate) fn of_mut(&mut self, hook: Hook) -> &mut SchedClassifier {
+        match hook {
+            Hook::FromPod => &mut self.from_pod,
+            Hook::ToPod => &mut self.to_pod,
+        }
+    }
+
+    /// Puts the waiting pins of [`Programs::load`] in the place of those before, each atomically.
+    pub(crate) fn keep(place: &Place) -> Result<(), OpenError> {
+        for hook in HOOKS {
+            rename(&place.next_program(hook), &place.program(hook))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the waiting pins of [`Programs::load`]; the programs live as long as this process has them open.
+    pub(crate) fn forget(place: &Place) -> Result<(), OpenError> {
+        for hook in HOOKS {
+            unpin(&place.next_program(hook))?;
+        }
+        Ok(())
+    }
+}
+
+/// Loads one program of the object and pins it. From the pin it is opened again: an object does not give its
+/// programs away.
+fn load(object: &mut Ebpf, hook: Hook, path: &Path) -> Result<(), OpenError> {
+    let name = program_name(hook);
+    let failed = |source| OpenError::Program {
+        hook,
+        source: Box::new(source),
+    };
+    let program = object.program_mut(name).ok_or(OpenError::NoProgram { name })?;
+    let program: &mut SchedClassifier = program.try_into().map_err(failed)?;
+    program.load().map_err(failed)?;
+    unpin(path)?;
+    program.pin(path).map_err(|source| OpenError::Pin {
+        what: pin_name(hook),
+        source,
+    })
+}

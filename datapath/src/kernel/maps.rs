@@ -1,0 +1,150 @@
+//! The real kernel behind the port: an instance's pinned maps.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aya::maps::{MapData, MapInfo};
+use cellwall_datapath_common::{Active, maps};
+use rustix::thread::{MembarrierCommand, membarrier};
+
+use super::OpenError;
+use super::place::Place;
+use super::table::{Table, wrap};
+use crate::port::{Entries, Kernel, KernelError, MapName, Operation};
+
+/// Waited where the kernel has no barrier for us (it refuses one on machines with `nohz_full`). A program runs for
+/// microseconds with softirqs off; readers check seals besides.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// The maps of an instance, by name.
+pub struct Maps {
+    tables: Vec<(MapName, u32, Box<dyn Table>)>,
+}
+
+impl Maps {
+    /// Opens the pinned maps; needs no lock, so that a look at them is possible beside a running agent.
+    pub fn open(place: &Place) -> Result<Self, OpenError> {
+        let mut tables = Vec::with_capacity(MapName::ALL.len());
+        for map in MapName::ALL {
+            let failed = |source| OpenError::Map {
+                name: map.name(),
+                source,
+            };
+            let data = MapData::from_pin(place.map(map.name())).map_err(failed)?;
+            let capacity = data.info().map_err(failed)?.max_entries();
+            tables.push((*map, capacity, wrap(*map, data).map_err(failed)?));
+        }
+        Ok(Self { tables })
+    }
+
+    fn table(&self, map: MapName, operation: Operation) -> Result<(u32, &dyn Table), KernelError> {
+        let table = self.tables.iter().find(|(name, ..)| *name == map);
+        let missing = || KernelError::new(operation, Some(map), None, libc::ENOENT);
+        table
+            .map(|(_, capacity, table)| (*capacity, table.as_ref()))
+            .ok_or_else(missing)
+    }
+
+    fn table_mut(&mut self, map: MapName, operation: Operation) -> Result<&mut dyn Table, KernelError> {
+        match self.tables.iter_mut().find(|(name, ..)| *name == map) {
+            Some((.., table)) => Ok(table.as_mut()),
+            None => Err(KernelError::new(operation, Some(map), None, libc::ENOENT)),
+        }
+    }
+}
+
+impl Kernel for Maps {
+    fn capacity(&self, map: MapName) -> Result<u32, KernelError> {
+        self.table(map, Operation::Capacity).map(|(capacity, _)| capacity)
+    }
+
+    fn lookup(&self, map: MapName, key: &[u8]) -> Result<Option<Vec<u8>>, KernelError> {
+        let (_, table) = self.table(map, Operation::Lookup)?;
+        let failed = |errno| KernelError::new(Operation::Lookup, Some(map), Some(key), errno);
+        table.lookup(key).map_err(failed)
+    }
+
+    fn visit(&self, map: MapName, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KernelError> {
+        let (capacity, table) = self.table(map, Operation::Visit)?;
+        let limit = usize::try_from(capacity).unwrap_or(usize::MAX).saturating_mul(2);
+        let failed = |errno| KernelError::new(Operation::Visit, Some(map), None, errno);
+        table.visit(limit, visit).map_err(failed)
+    }
+
+    fn update(&mut self, entries: &Entries) -> Result<(), KernelError> {
+        let map = entries.map();
+        let table = self.table_mut(map, Operation::Update)?;
+        for (key, value) in entries.iter() {
+            let failed = |errno| KernelError::new(Operation::Update, Some(map), Some(key), errno);
+            table.update(key, value).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, keys: &Entries) -> Result<(), KernelError> {
+        let map = keys.map();
+        let table = self.table_mut(map, Operation::Delete)?;
+        for (key, _) in keys.iter() {
+            let failed = |errno| KernelError::new(Operation::Delete, Some(map), Some(key), errno);
+            table.delete(key).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn zero(&mut self, map: MapName, indices: &[u32]) -> Result<(), KernelError> {
+        let table = self.table_mut(map, Operation::Zero)?;
+        for index in indices {
+            let key = index.to_ne_bytes();
+            let failed = |errno| KernelError::new(Operation::Zero, Some(map), Some(&key), errno);
+            table.zero(*index).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn activate(&mut self, active: Active) -> Result<(), KernelError> {
+        let Active {
+            generation,
+            switches,
+            pass_sample,
+            check,
+        } = active;
+        let value = [generation, switches, pass_sample, check]
+            .map(u32::to_ne_bytes)
+            .concat();
+        let table = self.table_mut(MapName::Active, Operation::Activate)?;
+        let failed = |errno| KernelError::new(Operation::Activate, Some(MapName::Active), None, errno);
+        table.update(&0_u32.to_ne_bytes(), &value).map_err(failed)
+    }
+
+    fn grace(&mut self) -> Result<(), KernelError> {
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        match membarrier(MembarrierCommand::Global) {
+            Ok(()) => {}
+            Err(error) => {
+                if !TOLD.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "no membarrier(GLOBAL) on this kernel: grace periods are waited for by the clock");
+                }
+                std::thread::sleep(GRACE);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fill of a map that counts its entries nowhere: how many keys it has now. Hashes and tries only.
+pub fn count(kernel: &impl Kernel, map: MapName) -> Result<u32, KernelError> {
+    let mut entries = 0_u32;
+    kernel.visit(map, &mut |_, _| entries = entries.saturating_add(1))?;
+    Ok(entries)
+}
+
+/// Ids of an instance's maps, by which its programs are told from others.
+pub(super) fn ids(place: &Place) -> Result<Vec<u32>, OpenError> {
+    let names = MapName::ALL.iter().map(|map| map.name()).chain([maps::RECORDS]);
+    names
+        .map(|name| {
+            let info = MapInfo::from_pin(place.map(name)).map_err(|source| OpenError::Map { name, source })?;
+            Ok(info.id())
+        })
+        .collect()
+}
