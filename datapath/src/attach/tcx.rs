@@ -47,20 +47,26 @@ enum Pinned {
     Alive(SchedClassifierLink, u32),
 }
 
+/// What became of giving a link another program.
+enum Update {
+    Done,
+    /// The chain has that very program by another link, which is on its way out or held open by somebody. This link
+    /// goes on with its own copy of it.
+    Busy,
+    Dead,
+}
+
 impl Instance {
     pub(super) fn attach_tcx(&mut self, interface: &Link, hook: Hook) -> Result<Outcome, AttachError> {
         let pin = self.place.link(interface.ifindex, hook);
         let program = self.program_id(interface, hook)?;
         let outcome = match open(&pin, interface.ifindex, hook)? {
             Pinned::Alive(_, running) if running == program => Outcome::Kept,
-            Pinned::Alive(link, _) => {
-                let alive = self.update(link, interface.ifindex, hook)?;
-                if alive {
-                    Outcome::Replaced
-                } else {
-                    self.attach_anew(interface, hook, Outcome::Revived)?
-                }
-            }
+            Pinned::Alive(link, _) => match self.update(link, interface.ifindex, hook)? {
+                Update::Done => Outcome::Replaced,
+                Update::Busy => Outcome::Kept,
+                Update::Dead => self.attach_anew(interface, hook, Outcome::Revived)?,
+            },
             Pinned::Dead => self.attach_anew(interface, hook, Outcome::Revived)?,
             Pinned::Missing => self.attach_anew(interface, hook, Outcome::Attached)?,
         };
@@ -108,14 +114,18 @@ impl Instance {
         Ok(())
     }
 
-    /// Gives a link the instance's program; false where the link turned out to be dead.
-    fn update(&mut self, link: SchedClassifierLink, ifindex: u32, hook: Hook) -> Result<bool, AttachError> {
+    /// Gives a link the instance's program.
+    fn update(&mut self, link: SchedClassifierLink, ifindex: u32, hook: Hook) -> Result<Update, AttachError> {
         let program = self.programs.of_mut(hook);
-        match program.attach_to_link(link).and_then(|id| program.take_link(id)) {
+        let updated = program.attach_to_link(link).and_then(|id| program.take_link(id));
+        let Err(source) = updated else {
             // Pinned: closing our descriptor leaves it attached.
-            Ok(_link) => Ok(true),
-            Err(error) if errno(&error) == Some(libc::ENOLINK) => Ok(false),
-            Err(source) => Err(AttachError::Program {
+            return Ok(Update::Done);
+        };
+        match errno(&source) {
+            Some(libc::ENOLINK) => Ok(Update::Dead),
+            Some(libc::EEXIST) => Ok(Update::Busy),
+            _ => Err(AttachError::Program {
                 call: "exchanging the program",
                 hook,
                 interface: ifindex.to_string(),
@@ -129,15 +139,15 @@ impl Instance {
         for ifindex in self.place.linked()? {
             for hook in HOOKS {
                 let pin = self.place.link(ifindex, hook);
-                let alive = match open(&pin, ifindex, hook)? {
+                let update = match open(&pin, ifindex, hook)? {
                     Pinned::Alive(link, _) => self.update(link, ifindex, hook)?,
-                    Pinned::Dead => false,
+                    Pinned::Dead => Update::Dead,
                     Pinned::Missing => continue,
                 };
-                if alive {
-                    replaced += 1;
-                } else {
+                if let Update::Dead = update {
                     unpin(&pin)?;
+                } else {
+                    replaced += 1;
                 }
             }
         }

@@ -9,14 +9,14 @@ use cellwall_datapath::links::{Link, Links};
 use nix::sched::{CloneFlags, setns};
 
 /// A node: a namespace of its own, whose pods are removed with it.
-pub struct Node {
+pub(crate) struct Node {
     name: String,
     spaces: Vec<String>,
     places: Vec<Place>,
 }
 
 /// Runs a command and returns what it printed; a failure fails the test with what it said.
-pub fn run(command: &str) -> String {
+pub(crate) fn run(command: &str) -> String {
     let mut words = command.split_whitespace();
     let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -25,7 +25,7 @@ pub fn run(command: &str) -> String {
 }
 
 /// Whether a command succeeds.
-pub fn succeeds(command: &str) -> bool {
+pub(crate) fn succeeds(command: &str) -> bool {
     let mut words = command.split_whitespace();
     Command::new(words.next().unwrap())
         .args(words)
@@ -42,7 +42,7 @@ fn unique() -> String {
 
 impl Node {
     /// A node without pods.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "network namespaces and programs need root"
@@ -58,12 +58,12 @@ impl Node {
     }
 
     /// The node's own namespace.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Another namespace with nothing in it.
-    pub fn space(&mut self) -> String {
+    pub(crate) fn space(&mut self) -> String {
         let name = unique();
         run(&format!("ip netns add {name}"));
         self.spaces.push(name.clone());
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// A pod joined by a veth whose host side is `host`, with 192.0.2.`number` inside and 192.0.2.254 outside.
-    pub fn pod(&mut self, host: &str, number: u8) -> String {
+    pub(crate) fn pod(&mut self, host: &str, number: u8) -> String {
         let pod = self.space();
         self.join(host, &pod, "eth0");
         run(&format!("ip -n {pod} address add 192.0.2.{number}/24 dev eth0"));
@@ -80,7 +80,7 @@ impl Node {
     }
 
     /// Joins an existing pod by one more veth.
-    pub fn join(&self, host: &str, pod: &str, inside: &str) {
+    pub(crate) fn join(&self, host: &str, pod: &str, inside: &str) {
         run(&format!(
             "ip -n {} link add {host} type veth peer name {inside} netns {pod}",
             self.name
@@ -90,19 +90,19 @@ impl Node {
     }
 
     /// An instance name that is uninstalled with the node.
-    pub fn place(&mut self) -> Place {
+    pub(crate) fn place(&mut self) -> Place {
         let place = Place::new(&unique()).unwrap();
         self.places.push(place.clone());
         place
     }
 
     /// Runs `body` in a thread inside the node's namespace.
-    pub fn within<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
-        within(&self.name, body)
+    pub(crate) fn within<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        inside(&self.name, body)
     }
 
     /// The interface of this name, as the node lists it.
-    pub fn link(&self, name: &str) -> Link {
+    pub(crate) fn link(&self, name: &str) -> Link {
         let links = self.within(|| Links::open().unwrap().list().unwrap());
         links.into_iter().find(|link| link.name == name).unwrap()
     }
@@ -112,7 +112,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         for place in &self.places {
             // A failed test has said enough already.
-            let _removed = within(&self.name, || uninstall(place));
+            let _removed = inside(&self.name, || uninstall(place));
         }
         for space in &self.spaces {
             let _gone = Command::new("ip").args(["netns", "del", space]).output();
@@ -120,14 +120,15 @@ impl Drop for Node {
     }
 }
 
-fn within<T: Send>(space: &str, body: impl FnOnce() -> T + Send) -> T {
+/// Runs `body` in a thread inside a namespace.
+pub(crate) fn inside<T: Send>(space: &str, body: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
-        let inside = scope.spawn(|| {
+        let thread = scope.spawn(|| {
             let file = std::fs::File::open(format!("/run/netns/{space}")).unwrap();
             setns(file, CloneFlags::CLONE_NEWNET).unwrap();
             body()
         });
-        match inside.join() {
+        match thread.join() {
             Ok(value) => value,
             Err(panic) => std::panic::resume_unwind(panic),
         }
