@@ -12,7 +12,7 @@ mod addresses;
 mod backends;
 mod candidates;
 mod cells;
-mod flatten;
+pub(crate) mod flatten;
 mod ids;
 mod image;
 mod image_name;
@@ -23,16 +23,19 @@ mod objects;
 mod pods;
 mod policies;
 mod ranges;
+mod reach;
 mod released;
 mod rules;
 mod selector;
 mod services;
 mod sets;
 mod signatures;
+mod text;
 mod touched;
 mod verdicts;
 
 pub use image::Image;
+pub use reach::{Reach, Selected};
 
 use crate::compiled::{Change, PeerClass, PeerId, RuleSlot, TableId};
 use crate::diagnostic::{Diagnostic, Problem, Severity};
@@ -215,7 +218,7 @@ impl Compiler {
             self.nodes.touch(name, world, &mut self.serial);
         }
         let refreshed = self.nodes.refresh(world, &mut self.addresses, &mut self.ranges);
-        if !refreshed.enforcement.is_empty() {
+        if !refreshed.enforcement.is_empty() && !touched.every_pod {
             for (_, seen) in self.pods.iter() {
                 if refreshed.enforcement.contains(world.node_of(&seen.doc)) {
                     pods::addresses_of(&seen.doc, world).for_each(|address| self.addresses.touch(address));

@@ -1,6 +1,17 @@
 //! What is worth telling the people who write rules.
+//!
+//! [`examine`] looks at a whole world and is for `check` and for reports, not for the way of a change.
+
+mod addresses;
+mod objects;
+mod overlap;
+mod rules;
+mod shadow;
 
 use std::fmt;
+
+use crate::compile::Reach;
+use crate::world::World;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +46,8 @@ pub enum Problem {
     OnlyHostNetwork,
     /// Two live pods, or two kinds of owner, have one address.
     AddressConflict,
+    /// A namespace's label `kubernetes.io/metadata.name` says another name than its own.
+    NamespaceLabel,
     /// A pod cannot be guarded: it uses the host's network.
     NotEnforceable,
 }
@@ -63,5 +76,30 @@ impl fmt::Display for Diagnostic {
             write!(f, ": {}", self.field)?;
         }
         write!(f, ": {}", self.message)
+    }
+}
+
+/// Everything there is to say about `world`, the worst first, then by kind and name.
+pub fn examine(world: &World) -> Vec<Diagnostic> {
+    let reach = Reach::of(world);
+    let mut found = Vec::new();
+    rules::dangling(world, &mut found);
+    shadow::shadowed(world, &mut found);
+    rules::equal_priority(world, &reach, &mut found);
+    objects::selecting_nothing(world, &reach, &mut found);
+    objects::namespace_labels(world, &mut found);
+    addresses::conflicts(world, &mut found);
+    addresses::not_enforceable(world, &mut found);
+    found.sort_by(|one, other| other.severity.cmp(&one.severity).then_with(|| one.cmp(other)));
+    found
+}
+
+/// Names as they stand in messages: quoted and escaped, the first few of many.
+fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    const SHOWN: usize = 3;
+    let all: Vec<String> = names.into_iter().map(|name| format!("{:?}", name.as_ref())).collect();
+    match all.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{} and {more} more", all[..SHOWN].join(", ")),
+        _ => all.join(", "),
     }
 }

@@ -15,42 +15,75 @@ const ICMPV6: usize = 4;
 const OTHER: usize = 5;
 const WHOLE: (u16, u16) = (0, u16::MAX);
 
-/// What an entry covers: (dimension, first, last).
-fn covered(entry: &PortEntry, mut add: impl FnMut(usize, (u16, u16))) {
-    let range = match entry.ports {
+/// Part of what a rule's ports cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// Index of the protocol's spans in a table.
+    pub(crate) dimension: usize,
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+    /// Whether the entry names this protocol or port, rather than everything.
+    pub(crate) named: bool,
+}
+
+/// Whether an entry says everything without naming anything.
+fn is_everything(entry: &PortEntry) -> bool {
+    entry.protocol == ProtocolMatch::Any && entry.ports == PortMatch::All
+}
+
+fn dimensions(entry: &PortEntry, add: &mut impl FnMut(Covered)) {
+    let (first, last) = match entry.ports {
         PortMatch::All => WHOLE,
         PortMatch::Range(first, last) => (first, last),
     };
+    let named = !is_everything(entry);
+    let mut part = |dimension, (first, last)| {
+        add(Covered {
+            dimension,
+            first,
+            last,
+            named,
+        });
+    };
     match entry.protocol {
-        ProtocolMatch::Tcp => add(TCP, range),
-        ProtocolMatch::Udp => add(UDP, range),
-        ProtocolMatch::Sctp => add(SCTP, range),
-        ProtocolMatch::Icmp => add(ICMP, range),
-        ProtocolMatch::Icmpv6 => add(ICMPV6, range),
-        ProtocolMatch::Any if entry.ports == PortMatch::All => {
-            (TCP..=OTHER).for_each(|dimension| add(dimension, WHOLE))
-        }
-        ProtocolMatch::Any => [TCP, UDP, SCTP].into_iter().for_each(|dimension| add(dimension, range)),
-        ProtocolMatch::Number(6) => add(TCP, WHOLE),
-        ProtocolMatch::Number(17) => add(UDP, WHOLE),
-        ProtocolMatch::Number(132) => add(SCTP, WHOLE),
+        ProtocolMatch::Tcp => part(TCP, (first, last)),
+        ProtocolMatch::Udp => part(UDP, (first, last)),
+        ProtocolMatch::Sctp => part(SCTP, (first, last)),
+        ProtocolMatch::Icmp => part(ICMP, (first, last)),
+        ProtocolMatch::Icmpv6 => part(ICMPV6, (first, last)),
+        ProtocolMatch::Any if !named => (TCP..=OTHER).for_each(|dimension| part(dimension, WHOLE)),
+        ProtocolMatch::Any => [TCP, UDP, SCTP]
+            .into_iter()
+            .for_each(|dimension| part(dimension, (first, last))),
+        ProtocolMatch::Number(6) => part(TCP, WHOLE),
+        ProtocolMatch::Number(17) => part(UDP, WHOLE),
+        ProtocolMatch::Number(132) => part(SCTP, WHOLE),
         ProtocolMatch::Number(number) => {
             // ICMP and ICMPv6 over the family that is theirs, and the same numbers over the other.
             match number {
-                1 => add(ICMP, WHOLE),
-                58 => add(ICMPV6, WHOLE),
+                1 => part(ICMP, WHOLE),
+                58 => part(ICMPV6, WHOLE),
                 _ => {}
             }
-            add(OTHER, (number.into(), number.into()));
+            part(OTHER, (number.into(), number.into()));
         }
     }
 }
 
-/// What `ports` cover, where a rule without a list covers everything.
-pub(super) fn coverage(ports: Option<&[PortEntry]>, mut add: impl FnMut(usize, (u16, u16))) {
-    match ports {
-        None => (TCP..=OTHER).for_each(|dimension| add(dimension, WHOLE)),
-        Some(entries) => entries.iter().for_each(|entry| covered(entry, &mut add)),
+/// What `ports` cover, what names something first; a rule without a list covers everything.
+pub(crate) fn coverage(ports: Option<&[PortEntry]>, mut add: impl FnMut(Covered)) {
+    let everything = PortEntry {
+        protocol: ProtocolMatch::Any,
+        ports: PortMatch::All,
+    };
+    let Some(entries) = ports else {
+        return dimensions(&everything, &mut add);
+    };
+    for entry in entries.iter().filter(|entry| !is_everything(entry)) {
+        dimensions(entry, &mut add);
+    }
+    if entries.iter().any(is_everything) {
+        dimensions(&everything, &mut add);
     }
 }
 
@@ -67,12 +100,13 @@ pub(super) fn position(protocol: Protocol, port: u16) -> (usize, u16) {
     }
 }
 
-/// The cell of a rule that decides.
-pub(super) fn cell_of(slot: u32, action: Action) -> Cell {
+/// The cell of a rule that decides by an entry that names something or not.
+fn cell_of(slot: u32, action: Action, named: bool) -> Cell {
     Cell {
         action,
         reason: Reason::Rule,
         rule: Some(RuleSlot(slot)),
+        named: named && action != Action::Drop,
         ..Cell::NO_RULE
     }
 }
@@ -82,11 +116,11 @@ pub(super) fn flatten<'a>(rules: impl IntoIterator<Item = (u32, &'a Rule)>) -> T
     let mut lists: [Vec<(u16, u16, Cell)>; 6] = Default::default();
     let mut closed = [false; 6];
     for (slot, rule) in rules {
-        let cell = cell_of(slot, rule.doc.action);
-        coverage(rule.doc.ports.as_deref(), |dimension, (first, last)| {
-            if !closed[dimension] {
-                lists[dimension].push((first, last, cell));
-                closed[dimension] = (first, last) == WHOLE;
+        coverage(rule.doc.ports.as_deref(), |part| {
+            if !closed[part.dimension] {
+                let cell = cell_of(slot, rule.doc.action, part.named);
+                lists[part.dimension].push((part.first, part.last, cell));
+                closed[part.dimension] = (part.first, part.last) == WHOLE;
             }
         });
         if closed == [true; 6] {
@@ -139,12 +173,14 @@ fn sweep(list: &[(u16, u16, Cell)]) -> Spans {
 pub(super) fn first_match<'a>(rules: impl IntoIterator<Item = (u32, &'a Rule)>, protocol: Protocol, port: u16) -> Cell {
     let (wanted, at) = position(protocol, port);
     for (slot, rule) in rules {
-        let mut hit = false;
-        coverage(rule.doc.ports.as_deref(), |dimension, (first, last)| {
-            hit |= dimension == wanted && (first..=last).contains(&at);
+        let mut hit = None;
+        coverage(rule.doc.ports.as_deref(), |part| {
+            if part.dimension == wanted && (part.first..=part.last).contains(&at) {
+                hit = hit.or(Some(part.named));
+            }
         });
-        if hit {
-            return cell_of(slot, rule.doc.action);
+        if let Some(named) = hit {
+            return cell_of(slot, rule.doc.action, named);
         }
     }
     Cell::NO_RULE

@@ -105,16 +105,15 @@ impl Interfaces {
         for (address, at) in derived.difference(&self.derived) {
             addresses.claim(*address, *at);
         }
-        // A pod that changed may have dropped what its MAC yields: the claim stands again.
-        derived
-            .iter()
-            .for_each(|(address, at)| addresses.keep_claim(*address, *at));
+        // A pod that changed may have dropped what its MAC yields, and may be in other objects: the claim stands again.
+        for (address, at) in &derived {
+            addresses.keep_claim(*address, *at);
+            addresses.touch(*address);
+        }
         let changed = |at: &u32| self.of_pod.get(at) != of_pod.get(at);
         for at in self.of_pod.keys().chain(of_pod.keys()).filter(|at| changed(at)) {
             let Some(seen) = pods.get(*at) else { continue };
             addresses_of(&seen.doc, world).for_each(|address| addresses.touch(address));
-            let own = derived.iter().filter(|(_, pod)| pod == at);
-            own.for_each(|(address, _)| addresses.touch(*address));
         }
         self.of_pod = of_pod;
         self.derived = derived;

@@ -12,7 +12,8 @@ struct Node {
     name: Name,
     serial: Serial,
     local: bool,
-    enforces: bool,
+    /// None: nobody was judged by it yet.
+    enforces: Option<bool>,
     addresses: Vec<Address>,
     pod_cidrs: Vec<Cidr>,
     host_pods: FxHashSet<Name>,
@@ -48,7 +49,7 @@ impl Nodes {
             name: name.clone(),
             serial: *serial,
             local: name == world.node(),
-            enforces: world.enforces(name),
+            enforces: None,
             addresses: Vec::new(),
             pod_cidrs: Vec::new(),
             host_pods: FxHashSet::default(),
@@ -102,8 +103,9 @@ impl Nodes {
             node.pod_cidrs.iter().for_each(|cidr| ranges.remove_pod_range(*cidr));
             cidrs.iter().for_each(|cidr| ranges.add_pod_range(*cidr));
             node.pod_cidrs = cidrs;
-            if node.enforces != world.enforces(&node.name) {
-                node.enforces = !node.enforces;
+            let enforces = Some(world.enforces(&node.name));
+            if node.enforces != enforces {
+                node.enforces = enforces;
                 refreshed.enforcement.insert(node.name.clone());
             }
         }

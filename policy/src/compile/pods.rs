@@ -80,6 +80,9 @@ impl Pods {
     /// Puts the pod `uid` in force as `new`, or takes it away.
     pub(super) fn replace(&mut self, uid: &Name, new: Option<&Arc<Pod>>, rooms: &mut Rooms<'_>) {
         let at = self.by_uid.get(uid).copied();
+        if at.and_then(|at| self.get(at)).map(|seen| &seen.doc) == new {
+            return;
+        }
         let old = at.and_then(|at| self.slots.get_mut(at as usize)?.take());
         let serial = old.as_ref().map_or_else(
             || {

@@ -62,6 +62,9 @@ impl Rules {
     /// Puts the rule named `name` in force as `new`, or takes it away.
     pub(super) fn replace(&mut self, name: &Name, new: Option<&Arc<DefenseRule>>, objects: &mut Objects) {
         let old = self.by_name.get(name).copied();
+        if old.and_then(|slot| self.get(slot)).map(|rule| &rule.doc) == new && new.is_some() {
+            return;
+        }
         if let Some(slot) = old {
             self.withdraw(slot, objects);
         }
@@ -109,8 +112,11 @@ impl Rules {
             active,
         };
         let (source, destination) = rule.sides;
+        let before = self.card(slot);
         put(&mut self.slots, slot, rule);
-        self.touched.insert(slot);
+        if before != self.card(slot) {
+            self.touched.insert(slot);
+        }
         if !active {
             return;
         }

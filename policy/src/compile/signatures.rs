@@ -79,6 +79,11 @@ impl Signatures {
         self.get(id).map_or(NOBODY, |signature| signature.set)
     }
 
+    /// The objects of a signature, sorted.
+    pub(super) fn objects_of(&self, id: SignatureId) -> &[ObjectId] {
+        self.get(id).map_or(&[], |signature| &signature.objects)
+    }
+
     /// Counts the pod numbered `at` under its signature.
     pub(super) fn add(&mut self, at: u32, pod: &Pod, world: &World, objects: &Objects) -> SignatureId {
         let key = (pod.namespace.clone(), pod.labels.clone());
