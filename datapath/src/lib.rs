@@ -2,6 +2,14 @@
 
 pub use cellwall_datapath_common as abi;
 
+pub mod apply;
+pub mod encode;
+pub mod image;
+mod inspect;
+mod keys;
+pub mod layout;
+pub mod memory;
+pub mod plan;
 pub mod port;
 pub mod links;
 mod netlink;
@@ -11,3 +19,4 @@ pub mod events;
 pub mod kernel;
 
 pub use netlink::NetlinkError;
+pub use inspect::inspect;

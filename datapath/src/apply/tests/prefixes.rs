@@ -1,0 +1,101 @@
+//! Every prefix of every plan gives the old verdicts before the flip and the new ones after it.
+
+use proptest::prelude::*;
+
+use super::{Dice, Realiser, State, agree, probes, realised, small_kernel, verdicts, verdicts_of};
+use crate::inspect::inspect;
+use crate::memory::Write;
+use crate::port::Kernel;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn packets_see_the_old_policy_or_the_new_one_and_never_a_third(seed: u64) {
+        let mut dice = Dice(seed);
+        let mut kernel = small_kernel();
+        let mut state = State::furnished(&mut dice);
+        let mut realiser = realised(&mut kernel, &state);
+        for _ in 0..6 {
+            let next = state.changed(&mut dice);
+            let probes = probes(&mut dice);
+            let (old, new) = (verdicts(&state.image(), &probes), verdicts(&next.image(), &probes));
+            let mut shadow = kernel.clone();
+            kernel.take_journal();
+            realiser.want(state.changes_to(&next));
+            realiser.realise(&mut kernel).unwrap();
+            if dice.below(2) == 0 {
+                realiser.settle(&mut kernel).unwrap();
+            }
+            let mut flipped = false;
+            for write in kernel.take_journal() {
+                shadow.replay(&write).unwrap();
+                flipped |= matches!(write, Write::Activate(_));
+                let (expected, other) = if flipped { (&new, &old) } else { (&old, &new) };
+                let found = verdicts_of(&shadow, &probes);
+                prop_assert!(agree(&found, expected, other), "{write:?}\n{probes:?}\n{found:?}\n{expected:?}");
+            }
+            prop_assert_eq!(verdicts_of(&kernel, &probes), new);
+            state = next;
+        }
+    }
+
+    #[test]
+    fn what_the_encoder_believes_is_what_the_kernel_holds(seed: u64) {
+        let mut dice = Dice(seed);
+        let mut kernel = small_kernel();
+        let mut state = State::furnished(&mut dice);
+        let mut realiser = realised(&mut kernel, &state);
+        for _ in 0..12 {
+            let next = state.changed(&mut dice);
+            realiser.want(state.changes_to(&next));
+            realiser.realise(&mut kernel).unwrap();
+            prop_assert_eq!(realiser.drift(&kernel).unwrap(), []);
+            realiser.settle(&mut kernel).unwrap();
+            prop_assert_eq!(realiser.image(), &inspect(&kernel).unwrap());
+            prop_assert!(realiser.image().leftovers.is_empty());
+            for (map, (used, _)) in realiser.encoder().fill() {
+                if !matches!(map.kind(), crate::port::MapKind::Array) {
+                    prop_assert_eq!(used, kernel.len(map) as u64, "{}", map);
+                }
+            }
+            state = next;
+        }
+    }
+
+    #[test]
+    fn slots_never_leak(seed: u64) {
+        let mut dice = Dice(seed);
+        let mut kernel = small_kernel();
+        let mut realiser = Realiser::adopt(&kernel).unwrap();
+        let free = realiser.encoder().free();
+        let mut state = State::default();
+        for _ in 0..120 {
+            let next = state.changed(&mut dice);
+            realiser.want(state.changes_to(&next));
+            realiser.realise(&mut kernel).unwrap();
+            state = next;
+        }
+        realiser.want(state.changes_to(&State::default()));
+        realiser.realise(&mut kernel).unwrap();
+        realiser.settle(&mut kernel).unwrap();
+        prop_assert_eq!(realiser.encoder().free(), free);
+        for map in realiser.encoder().fill().into_keys().filter(|map| map.kind() != crate::port::MapKind::Array) {
+            prop_assert_eq!(kernel.len(map), 0, "{}", map);
+        }
+        prop_assert!(kernel.capacity(crate::port::MapName::Tables).is_ok());
+    }
+
+    #[test]
+    fn a_state_that_is_realised_already_costs_nothing(seed: u64) {
+        let mut dice = Dice(seed);
+        let mut kernel = small_kernel();
+        let state = State::furnished(&mut dice);
+        let mut realiser = realised(&mut kernel, &state);
+        kernel.take_journal();
+        realiser.want(State::default().changes_to(&state));
+        let report = realiser.realise(&mut kernel).unwrap();
+        prop_assert!(!report.activated);
+        prop_assert_eq!(kernel.take_journal(), []);
+    }
+}
