@@ -9,4 +9,5 @@ pub mod diagnostic;
 pub mod evaluate;
 pub mod generate;
 pub mod model;
+pub mod scenario;
 pub mod world;
