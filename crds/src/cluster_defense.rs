@@ -213,7 +213,7 @@ pub struct ClusterDefenseStatus {
     /// Rules that are enabled and in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules_enabled: Option<i64>,
-    /// Accepted.
+    /// Accepted: whether the object is in force as written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -16,8 +16,7 @@ pub struct Condition {
     /// Whether it holds.
     #[schemars(transform = ConditionStatus::explain)]
     pub status: ConditionStatus,
-    /// Why, as one word.
-    #[schemars(transform = Reason::explain)]
+    /// Why, as one word; the words are explained at the `reason` of InterceptStatus.
     pub reason: Reason,
     /// Why, for a person; names the remedy where there is one.
     pub message: String,

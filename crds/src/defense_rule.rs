@@ -153,7 +153,7 @@ pub struct DefenseRuleStatus {
     /// Pods that the destination selects now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_pods: Option<i64>,
-    /// Accepted, Resolved and Programmed.
+    /// Accepted, Resolved and Programmed: in force as written, naming what exists, realised in the kernel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -143,7 +143,7 @@ pub struct NetworkObjectStatus {
     /// Rules that name the object; while there is one, the object is protected from deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_by_rules: Option<i64>,
-    /// Accepted.
+    /// Accepted: whether the object is in force as written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

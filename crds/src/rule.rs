@@ -115,7 +115,7 @@ pub(crate) const EMPTY: Rule = Rule::new(
 
 /// CEL sees nulls in a map only; in an object the schema refuses them, see [`crate::schema::no_nulls`].
 pub(crate) const NULL: Rule = Rule::new(
-    "self.all(k, type(self[k]) == string)",
+    "self.all(k, dyn(self[k]) != null)",
     "null is refused",
     "give a value or leave the field out",
 );

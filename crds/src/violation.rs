@@ -18,7 +18,9 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
         if let Some(found) = &self.found {
             write!(f, "found {found}: ")?;
         }

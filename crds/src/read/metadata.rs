@@ -5,7 +5,7 @@ use crate::Violation;
 use crate::violation::{escaped, join};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The fields of ObjectMeta.
 const FIELDS: [&str; 15] = [
@@ -43,13 +43,27 @@ pub(super) fn read(value: Option<&Value>, shape: &mut Shape) -> ObjectMeta {
             shape.fault(unknown_field("metadata", key, FIELDS.into_iter()));
             continue;
         }
+        let value = match schema_of(key) {
+            Some(schema) => shape.value(&schema, &join("metadata", key), value),
+            None => value.clone(),
+        };
         let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
         match typed::<ObjectMeta>("metadata", alone) {
-            Ok(_) => _ = good.insert(key.clone(), value.clone()),
+            Ok(_) => _ = good.insert(key.clone(), value),
             Err(fault) => shape.fault(fault),
         }
     }
     serde_json::from_value(Value::Object(good)).unwrap_or_default()
+}
+
+/// The schema of the fields that people write.
+fn schema_of(field: &str) -> Option<Value> {
+    match field {
+        "name" | "namespace" | "generateName" => Some(json!({ "type": "string" })),
+        "labels" | "annotations" => Some(json!({ "type": "object", "additionalProperties": { "type": "string" } })),
+        "finalizers" => Some(json!({ "type": "array", "items": { "type": "string" } })),
+        _ => None,
+    }
 }
 
 /// Reads a value as serde does, with the path of the fault.

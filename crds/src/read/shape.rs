@@ -55,21 +55,17 @@ impl Shape {
             .into_iter()
             .chain(spec.keys().map(String::as_str))
             .collect::<Vec<_>>();
-        self.fields(&spec, required(schema), &known, "", &rest)
+        self.fields(&spec, &required(schema), &known, "", &rest)
     }
 
     /// The value at `path`, repaired so that it has the type that `schema` asks for.
-    fn value(&mut self, schema: &Value, path: &str, value: &Value) -> Value {
+    pub(super) fn value(&mut self, schema: &Value, path: &str, value: &Value) -> Value {
         match (schema.get("type").and_then(Value::as_str), value) {
             (Some("object"), Value::Object(fields)) => self.object(schema, path, fields),
             (Some("array"), Value::Array(entries)) => self.array(schema, path, entries),
             (Some("string"), Value::String(text)) => self.text(schema, path, text),
             (Some("integer"), Value::Number(number)) if number.is_i64() => value.clone(),
             (Some("boolean"), Value::Bool(_)) => value.clone(),
-            (_, Value::Null) => {
-                self.fault(rule::NULL.broken(path));
-                placeholder(schema)
-            }
             _ => {
                 self.fault(wrong_type(path, &wanted(schema), value));
                 placeholder(schema)
@@ -78,23 +74,31 @@ impl Shape {
     }
 
     fn object(&mut self, schema: &Value, path: &str, fields: &Map<String, Value>) -> Value {
-        if let Some(entries) = schema.get("additionalProperties") {
-            let repaired = fields
+        if let Some(schema) = schema.get("additionalProperties") {
+            return fields
                 .iter()
-                .map(|(key, value)| (key.clone(), self.value(entries, &entry(path, key), value)));
-            return Value::Object(repaired.collect());
+                .map(|(key, value)| (key.clone(), self.map_entry(schema, &entry(path, key), value)))
+                .collect();
         }
         let Some(known) = schema.get("properties").and_then(Value::as_object) else {
             return Value::Object(fields.clone());
         };
         let names: Vec<_> = known.keys().map(String::as_str).collect();
-        Value::Object(self.fields(known, required(schema), &names, path, fields))
+        Value::Object(self.fields(known, &required(schema), &names, path, fields))
+    }
+
+    fn map_entry(&mut self, schema: &Value, path: &str, value: &Value) -> Value {
+        if value.is_null() {
+            self.fault(rule::NULL.broken(path));
+            return placeholder(schema);
+        }
+        self.value(schema, path, value)
     }
 
     fn fields(
         &mut self,
         known: &Map<String, Value>,
-        required: Vec<&str>,
+        required: &[&str],
         names: &[&str],
         path: &str,
         fields: &Map<String, Value>,
@@ -103,13 +107,16 @@ impl Shape {
         for (key, value) in fields {
             match known.get(key) {
                 None => self.fault(unknown_field(path, key, names.iter().copied())),
+                Some(_) if value.is_null() && !required.contains(&key.as_str()) => {
+                    self.fault(rule::NULL.broken(&join(path, key)));
+                }
                 Some(schema) => {
                     repaired.insert(key.clone(), self.value(schema, &join(path, key), value));
                 }
             }
         }
-        for key in required {
-            if !repaired.contains_key(key) {
+        for &key in required {
+            if !fields.contains_key(key) {
                 let schema = &known[key];
                 self.fault(Violation {
                     path: join(path, key),
@@ -255,14 +262,14 @@ fn wanted(schema: &Value) -> String {
 /// A value of the wrong type.
 pub(super) fn wrong_type(path: &str, wanted: &str, value: &Value) -> Violation {
     let (found, message) = match value {
-        Value::Null => (None, "null is refused"),
+        Value::Null => (None, rule::NULL.message),
         Value::Bool(value) => (Some(value.to_string()), "true or false does not fit here"),
         Value::Number(value) => (Some(shown(&value.to_string())), "this number does not fit here"),
         Value::String(value) => (Some(shown(value)), "a text does not fit here"),
-        Value::Array(_) => (Some("a list".into()), "a list does not fit here"),
-        Value::Object(_) => (Some("an object".into()), "an object does not fit here"),
+        Value::Array(_) => (None, "a list does not fit here"),
+        Value::Object(_) => (None, "an object does not fit here"),
     };
-    let quote = if wanted == "a text" && found.is_some() && !matches!(value, Value::Array(_) | Value::Object(_)) {
+    let quote = if wanted == "a text" && found.is_some() {
         ", in quotes"
     } else {
         ""

@@ -1,0 +1,85 @@
+//! Good and bad objects with the exact words of every refusal.
+//!
+//! The cases are data (`cases.json`, one a line), so that the same objects can be put to a real API server. A case
+//! whose `server` says `accepts` is refused here only. `UPDATE_CASES=1` writes what is said now; read the difference.
+
+use cellwall_crds::read;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    why: String,
+    object: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    refused: Vec<String>,
+}
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases.json");
+
+fn cases() -> Vec<Case> {
+    serde_json::from_str(&std::fs::read_to_string(FILE).expect("cases.json can be read")).expect("cases.json parses")
+}
+
+fn words(object: &Value) -> Vec<String> {
+    read(object)
+        .err()
+        .unwrap_or_default()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn every_case_is_refused_with_its_words_and_no_others() {
+    if std::env::var_os("UPDATE_CASES").is_some() {
+        let lines: Vec<_> = cases()
+            .into_iter()
+            .map(|case| Case {
+                refused: words(&case.object),
+                ..case
+            })
+            .map(|case| serde_json::to_string(&case).expect("a case is plain data"))
+            .collect();
+        std::fs::write(FILE, format!("[\n{}\n]\n", lines.join(",\n"))).expect("cases.json can be written");
+    }
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let said = words(&case.object);
+        if said != case.refused {
+            wrong.push(format!(
+                "{}:\n  expected {:#?}\n  said {said:#?}",
+                case.why, case.refused
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_word_of_a_refusal_acts_on_a_terminal() {
+    for case in cases() {
+        for line in words(&case.object) {
+            assert!(
+                line.chars().all(|c| !c.is_control() && c != '\u{202e}'),
+                "{}: {line:?}",
+                case.why
+            );
+        }
+    }
+}
+
+#[test]
+fn every_refusal_names_a_remedy() {
+    for case in cases() {
+        for violation in read(&case.object).err().unwrap_or_default() {
+            assert!(
+                !violation.message.is_empty() && !violation.remedy.is_empty(),
+                "{}: {violation:?}",
+                case.why
+            );
+        }
+    }
+}
