@@ -1,4 +1,9 @@
 //! The command line: arguments parsed straight into domain types, one file a command.
 
 pub mod args;
+pub mod check;
+pub mod explain;
+pub mod flows;
+pub mod listings;
 pub mod output;
+pub mod uninstall;

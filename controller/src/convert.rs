@@ -9,8 +9,6 @@ mod pod;
 use cellwall_crds::Violation;
 use cellwall_policy::model::{Address, Name};
 use cellwall_policy::world::Document;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 pub use cellwall::{defense, network_object, node_report, rule};
 pub use network::{endpoint_slice, namespace, node, service};
@@ -25,48 +23,21 @@ pub struct Converted {
     pub netns: Option<String>,
 }
 
+impl From<PodDocument> for Converted {
+    fn from(PodDocument { pod, netns }: PodDocument) -> Self {
+        Self { document: Document::Pod(pod), netns }
+    }
+}
+
 impl From<Document> for Converted {
     fn from(document: Document) -> Self {
         Self { document, netns: None }
     }
 }
 
-/// Reads one JSON document. `None`: a kind that is not ours to read.
-pub fn read(value: &Value) -> Option<Result<Converted, Vec<Violation>>> {
-    let api_version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-    let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
-    if cellwall_crds::is_ours(api_version, kind) {
-        return Some(
-            cellwall_crds::read(value)
-                .and_then(|d| cellwall::convert(&d))
-                .map(Converted::from),
-        );
-    }
-    Some(match (api_version, kind) {
-        ("v1", "Namespace") => typed(value).and_then(|d| namespace(&d)).map(Converted::from),
-        ("v1", "Node") => typed(value).and_then(|d| node(&d)).map(Converted::from),
-        ("v1", "Service") => typed(value).and_then(|d| service(&d)).map(Converted::from),
-        ("discovery.k8s.io/v1", "EndpointSlice") => typed(value).and_then(|d| endpoint_slice(&d)).map(Converted::from),
-        ("v1", "Pod") => typed(value)
-            .and_then(|d| pod(&d))
-            .map(|PodDocument { pod, netns }| Converted {
-                document: Document::Pod(pod),
-                netns,
-            }),
-        _ => return None,
-    })
-}
-
-fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<Violation>> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        vec![fault(
-            &path,
-            None,
-            &cellwall_crds::escaped(&error.inner().to_string()),
-            "write it as Kubernetes has it",
-        )]
-    })
+/// A document of ours that passed validation.
+pub fn ours(document: &cellwall_crds::Document) -> Result<Converted, Vec<Violation>> {
+    cellwall::convert(document).map(Converted::from)
 }
 
 fn fault(path: &str, found: Option<&str>, message: &str, remedy: &str) -> Violation {

@@ -1,10 +1,17 @@
 //! The agent and the command line of Cellwall: the thin shell around the pure core.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod convert;
+pub mod demo;
+pub mod documents;
+pub mod expect;
 pub mod http;
 pub mod lab;
 pub mod manifest;
+pub mod metrics;
+pub mod questions;
 pub mod records;
+pub mod state_file;
 pub mod status;

@@ -1,2 +1,49 @@
-//! The `cellwall` binary.
-fn main() {}
+//! The `cellwall` binary: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use cellwall_controller::cli::args::{Cli, Command};
+use cellwall_controller::cli::{check, explain, flows, listings, output, uninstall};
+use cellwall_controller::{agent, demo};
+use clap::{CommandFactory, Parser};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Chained causes on one line; texts of foreign origin were escaped where they came in.
+            eprintln!("cellwall: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8> {
+    let instance = &cli.instance;
+    let failed = |good: bool| u8::from(!good);
+    match &cli.command {
+        Command::Run(args) => agent::run(instance, args).map(|()| 0),
+        Command::Check(args) => check::run(args).map(failed),
+        Command::Explain(args) => explain::run(instance, args).map(failed),
+        Command::Flows(args) => flows::run(instance, args).map(|()| 0),
+        Command::Refused(args) => listings::refused(instance, args).map(|()| 0),
+        Command::Rules(args) => listings::rules(instance, args.format).map(|()| 0),
+        Command::Objects(args) => listings::objects(instance, args.format).map(|()| 0),
+        Command::InterceptStatus(args) => listings::intercept_status(instance, args.format),
+        Command::Dump => output::line(agent::dump(instance)?.trim_end()).map(|()| 0),
+        Command::Uninstall(args) => uninstall::run(instance, args).map(|()| 0),
+        Command::Crds => {
+            for (_, text) in cellwall_crds::manifests() {
+                output::line(&format!("---\n{}", text.trim_end()))?;
+            }
+            Ok(0)
+        }
+        Command::Demo(args) => demo::run(args).map(failed),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "cellwall", &mut std::io::stdout());
+            Ok(0)
+        }
+    }
+}

@@ -1,1 +1,8 @@
-//! Placeholder.
+//! What the integration tests stand on: a lab of network namespaces, a real agent on its node, real traffic.
+//!
+//! Everything here needs root and fails without it: a test that did not run is never a pass.
+
+pub mod agent;
+pub mod ping;
+
+pub use agent::{Cluster, pod, wait_for};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cellwall_datapath::links::{Links, NamespaceId, PodLinks};
+use cellwall_datapath::links::{self, Links, NamespaceId, PodLinks};
 use cellwall_policy::compile::Link;
 use cellwall_policy::model::{Address, Name, Pod};
 use cellwall_policy::world::{Document, World};
@@ -11,22 +11,24 @@ use crate::convert::Converted;
 
 /// What looking for local pods found.
 #[derive(Debug, Default)]
-pub struct Locals {
+pub(super) struct Locals {
     /// Guarded interfaces, by index.
-    pub links: Vec<Link>,
-    /// Names of those interfaces, for messages.
-    pub names: BTreeMap<u32, String>,
+    pub(super) links: Vec<Link>,
+    /// Those interfaces as the kernel lists them, by index.
+    pub(super) hosts: BTreeMap<u32, links::Link>,
+    /// Every interface of this node.
+    pub(super) all: Vec<links::Link>,
     /// Addresses found inside each pod's namespace, by UID: global ones, link-local ones.
-    pub found: BTreeMap<Name, (Vec<Address>, Vec<Address>)>,
+    pub(super) found: BTreeMap<Name, (Vec<Address>, Vec<Address>)>,
     /// Pods that should be guarded and cannot be, each with the reason and the remedy.
-    pub missing: Vec<String>,
+    pub(super) missing: Vec<String>,
     /// Addresses of the node's own interfaces.
-    pub node: Vec<Address>,
+    pub(super) node: Vec<Address>,
 }
 
 impl Locals {
     /// Looks at the kernel for the local pods among `documents`.
-    pub fn look(links: &mut Links, world: &World, documents: &[Converted]) -> Self {
+    pub(super) fn look(links: &mut Links, world: &World, documents: &[Converted]) -> Self {
         let mut found = Self::default();
         match links.addresses() {
             Ok(all) => found.node = all.iter().map(|a| Address::new(a.ip)).filter(|a| !a.is_loopback()).collect(),
@@ -35,9 +37,6 @@ impl Locals {
         found.node.sort_unstable();
         found.node.dedup();
         let local = local_pods(world, documents);
-        if local.is_empty() {
-            return found;
-        }
         let mut owners: BTreeMap<NamespaceId, Name> = BTreeMap::new();
         let mut ids = Vec::new();
         for (pod, place) in local {
@@ -65,6 +64,7 @@ impl Locals {
                         Err(error) => found.missing.push(format!("pod {}/{}: {error}", pod.namespace, pod.name)),
                     }
                 }
+                found.all = host;
             }
             Err(error) => found.missing.push(format!("interfaces cannot be listed: {error}")),
         }
@@ -84,7 +84,7 @@ impl Locals {
             ));
         }
         for end in &seen.ends {
-            self.names.insert(end.link.ifindex, end.link.name.clone());
+            self.hosts.insert(end.link.ifindex, end.link.clone());
             self.links.push(Link {
                 ifindex: end.link.ifindex,
                 master: end.link.master.unwrap_or(0),
@@ -97,9 +97,39 @@ impl Locals {
         self.found.insert(pod.uid.clone(), (global, link_local));
     }
 
+    /// Interfaces of pods that are still documents and could not be looked at this time stay theirs while they are
+    /// there: a failure to look never opens.
+    pub(super) fn keep_from(&mut self, former: &Self, documents: &[Converted], world: &World) {
+        let wanted: std::collections::BTreeSet<&Name> =
+            local_pods(world, documents).into_iter().map(|(pod, _)| &pod.uid).collect();
+        if self.all.is_empty() {
+            self.all.clone_from(&former.all);
+        }
+        for link in &former.links {
+            let Some(uid) = &link.pod else { continue };
+            let there = self.all.iter().any(|l| l.ifindex == link.ifindex);
+            let taken = self.hosts.contains_key(&link.ifindex) || self.found.contains_key(uid);
+            if let Some(host) = former.hosts.get(&link.ifindex).filter(|_| there && !taken && wanted.contains(uid)) {
+                self.hosts.insert(link.ifindex, host.clone());
+                self.links.push(link.clone());
+            }
+        }
+        for (uid, addresses) in &former.found {
+            if wanted.contains(uid) && !self.found.contains_key(uid) && self.links.iter().any(|l| l.pod.as_ref() == Some(uid)) {
+                self.found.insert(uid.clone(), addresses.clone());
+            }
+        }
+        self.links.sort_unstable();
+    }
+
+    /// Whether some pod could not be found, so that it is worth looking again.
+    pub(super) fn unsettled(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// The documents with what was found inside the namespaces put in: addresses where the status names none, and
     /// link-local ones always.
-    pub fn complete(&self, documents: &[Converted], node: &Name) -> Vec<Document> {
+    pub(super) fn complete(&self, documents: &[Converted], node: &Name) -> Vec<Document> {
         let mut all: Vec<Document> = documents.iter().map(|d| d.document.clone()).collect();
         for document in &mut all {
             let Document::Pod(pod) = document else { continue };

@@ -1,0 +1,118 @@
+//! Answers to what is asked on the socket, and to a scrape.
+
+use std::sync::atomic::Ordering;
+
+use cellwall_datapath::abi::Counter;
+use cellwall_datapath::counters;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::core::{Core, chain};
+use super::listing;
+use crate::api::Request;
+use crate::metrics::{self, RuleLabels, Scrape, Totals, VerdictLabels};
+use crate::questions::answer_line;
+use crate::records::directory::{action, reason};
+
+impl Core {
+    pub(super) fn answer(&mut self, request: &Request) -> Result<Vec<Value>, String> {
+        match request {
+            Request::Explain { questions } => {
+                Ok(questions.iter().map(|question| answer_line(&self.world, question)).collect())
+            }
+            Request::Rules => self.rules(),
+            Request::Objects => Ok(listing::objects(&self.world)),
+            Request::Status => {
+                self.tell();
+                serde_json::to_value(self.report()).map(|value| vec![value]).map_err(|e| e.to_string())
+            }
+            Request::Refused { pod } => self.refused_of(pod),
+            Request::Flows { .. } | Request::Stop => Err("answered elsewhere".to_owned()),
+        }
+    }
+
+    fn rules(&self) -> Result<Vec<Value>, String> {
+        let slots: Vec<u32> = self.cards.keys().map(|slot| slot.0).collect();
+        let counted = counters::rules(self.instance.maps(), &slots).map_err(|e| chain(&e))?;
+        let by_name = self.cards.values().map(|card| card.name.clone()).zip(counted).collect();
+        Ok(listing::rules(&self.world, &by_name, wall))
+    }
+
+    fn refused_of(&self, pod: &str) -> Result<Vec<Value>, String> {
+        let (namespace, name) = pod.split_once('/').ok_or("write the pod as NAMESPACE/NAME")?;
+        let found = self.world.pods().find(|p| *p.namespace == *namespace && *p.name == *name);
+        let found = found.ok_or_else(|| format!("there is no pod {}", cellwall_crds::escaped(pod)))?;
+        let mut records = Vec::new();
+        let mut guarded = false;
+        for link in self.locals.links.iter().filter(|link| link.pod.as_ref() == Some(&found.uid)) {
+            let Some(slot) = self.realiser.image().interfaces.get(&link.ifindex).map(|entry| entry.slot) else { continue };
+            guarded = true;
+            let kept = counters::refused(self.instance.maps(), slot).map_err(|e| chain(&e))?;
+            records.extend(kept.iter().map(|record| self.directory.describe(record, wall)));
+        }
+        if !guarded {
+            return Err(format!("pod {} is not guarded by this node", cellwall_crds::escaped(pod)));
+        }
+        records.sort_by_key(|record| record.time);
+        records.iter().map(|record| serde_json::to_value(record).map_err(|e| e.to_string())).collect()
+    }
+
+    pub(super) fn unwritten(&self) -> u64 {
+        self.tally.unwritten.load(Ordering::Relaxed) + self.tally.malformed.load(Ordering::Relaxed)
+    }
+
+    /// The metrics, as the kernel and the agent have them now.
+    pub(super) fn scrape(&mut self) -> String {
+        let report = self.report();
+        let mut scrape = Scrape {
+            received: self.tally.received.load(Ordering::Relaxed),
+            generation_wanted: report.generation_wanted,
+            generation_realised: report.generation_realised,
+            policy_age_seconds: report.policy_age_seconds,
+            pods_protected: report.pods_protected,
+            pods_not_enforceable: report.pods_not_enforceable,
+            ..Scrape::default()
+        };
+        for one in counters::reasons(self.instance.maps()).unwrap_or_default() {
+            let labels = VerdictLabels {
+                verdict: action(one.action.into()).verdict().to_owned(),
+                applied: if one.dropped { "Drop" } else { "Pass" }.to_owned(),
+                reason: reason(one.reason.into()),
+                hook: if one.hook == 0 { "FROM_POD" } else { "TO_POD" }.to_owned(),
+            };
+            scrape.verdicts.push((labels, totals(&one.counter)));
+        }
+        let slots: Vec<u32> = self.cards.keys().map(|slot| slot.0).collect();
+        let counted = counters::rules(self.instance.maps(), &slots).unwrap_or_default();
+        for (card, counter) in self.cards.values().zip(&counted) {
+            let labels = RuleLabels { rule: card.name.to_string(), action: card.action.to_string() };
+            scrape.rules.push((labels, totals(counter)));
+        }
+        let fill = self.realiser.encoder().fill();
+        scrape.maps = fill.into_iter().map(|(map, (used, most))| (map.name().to_owned(), used, most)).collect();
+        if let Ok(events) = counters::events(self.instance.maps()) {
+            scrape.lost.push(("ring_full".to_owned(), events.lost.iter().sum()));
+            scrape.lost.push(("sink".to_owned(), self.unwritten()));
+            for (name, value) in [
+                ("FLOWS", events.flows_full),
+                ("OPENING", events.opening_full),
+                ("FRAGMENTS", events.fragments_full),
+            ] {
+                scrape.maps_refused.push((name.to_owned(), value));
+            }
+        }
+        metrics::render(&scrape, &self.applies)
+    }
+}
+
+fn totals(counter: &Counter) -> Totals {
+    let Counter { flows, packets, bytes, last: _ } = *counter;
+    Totals { flows, packets, bytes }
+}
+
+/// The kernel's monotonic nanoseconds as time of day.
+fn wall(nanos: u64) -> Timestamp {
+    let now = Timestamp::now();
+    let ago = counters::monotonic().saturating_sub(std::time::Duration::from_nanos(nanos));
+    SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok()).unwrap_or(now)
+}

@@ -1,0 +1,313 @@
+//! What the loop works on: the world, what was compiled of it, and the kernel that is to say so.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use cellwall_datapath::abi::switches;
+use cellwall_datapath::apply::Realiser;
+use cellwall_datapath::counters;
+use cellwall_datapath::kernel::{Instance, Opening, Options, Place};
+use cellwall_datapath::links::{self, Links};
+use cellwall_policy::compile::Compiler;
+use cellwall_policy::compiled::{Change, RuleCard, RuleSlot};
+use cellwall_policy::diagnostic::Diagnostic;
+use cellwall_policy::model::{Mode, Name, Startup};
+use cellwall_policy::world::World;
+use tokio::sync::watch;
+
+use super::locals::Locals;
+use super::reader::Tally;
+use crate::cli::args::{InstanceArgs, PassSample, RunArgs};
+use crate::convert::Converted;
+use crate::documents::{self, Source};
+use crate::metrics::ApplyDuration;
+use crate::records::Directory;
+use crate::status::Report;
+
+/// Entries that the sweep looks at between two rests.
+const SWEEP_CHUNK: u64 = 4_096;
+/// Rest of the sweep.
+const SWEEP_REST: Duration = Duration::from_millis(100);
+
+/// The agent's state.
+pub(super) struct Core {
+    pub(super) node: Name,
+    pub(super) source: Source,
+    pub(super) documents: Vec<Converted>,
+    pub(super) world: World,
+    compiler: Compiler,
+    netlink: Links,
+    pub(super) locals: Locals,
+    pub(super) instance: Instance,
+    pub(super) realiser: Realiser,
+    pub(super) directory: Arc<Directory>,
+    /// Cards of the slots in use.
+    pub(super) cards: BTreeMap<RuleSlot, RuleCard>,
+    pub(super) found: Vec<Diagnostic>,
+    sample: PassSample,
+    fresh: bool,
+    pub(super) applies: ApplyDuration,
+    /// Why the wanted policy is not realised; none: it is.
+    pub(super) refused: Option<String>,
+    /// Interfaces that could not be guarded, and why.
+    pub(super) unguarded: BTreeMap<u32, String>,
+    pub(super) wanted: u32,
+    pub(super) synced: Instant,
+    pub(super) tally: Arc<Tally>,
+    pub(super) losses: (u64, Option<Instant>),
+    reports: watch::Sender<Option<Arc<Report>>>,
+}
+
+impl Core {
+    /// Opens the instance and takes over what is in force there.
+    pub(super) fn open(
+        instance: &InstanceArgs,
+        args: &RunArgs,
+        reports: watch::Sender<Option<Arc<Report>>>,
+    ) -> Result<Self> {
+        let node: Name = documents::node_name(args.node_name.as_deref())?.into();
+        let place = Place::new(&instance.instance)?;
+        let (kernel, opening) = Instance::open(place, Options::default()).context("the programs cannot be loaded")?;
+        match opening {
+            Opening::First => tracing::info!("programs loaded"),
+            Opening::Adopted => tracing::info!("programs, links and maps of the agent before were adopted"),
+            Opening::Replaced { hooks } => tracing::info!(hooks, "maps adopted, programs replaced in place"),
+        }
+        let realiser = Realiser::adopt(kernel.maps()).context("the pinned maps cannot be read")?;
+        let mut compiler = Compiler::new(node.clone());
+        let adopted = realiser.image().adopted_rules();
+        compiler.adopt_rules(adopted.map(|(slot, card)| (slot, card.name.clone(), card.uid.clone())));
+        let world = World::new(node.clone(), true);
+        let directory = Arc::new(Directory::new(world.clone()));
+        for (slot, card) in realiser.image().adopted_rules() {
+            directory.rule(slot.0, card.clone());
+        }
+        let source = Source::open(&args.manifests, &instance.state_dir());
+        Ok(Self {
+            node,
+            source,
+            documents: Vec::new(),
+            world,
+            compiler,
+            netlink: Links::open().context("interfaces cannot be listed")?,
+            locals: Locals::default(),
+            wanted: realiser.generation(),
+            instance: kernel,
+            realiser,
+            directory,
+            cards: BTreeMap::new(),
+            found: Vec::new(),
+            sample: args.flow_log_pass,
+            fresh: true,
+            applies: ApplyDuration::default(),
+            refused: None,
+            unguarded: BTreeMap::new(),
+            synced: Instant::now(),
+            tally: Arc::default(),
+            losses: (0, None),
+            reports,
+        })
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.instance.place().clone()
+    }
+
+    pub(super) fn directory(&self) -> Arc<Directory> {
+        self.directory.clone()
+    }
+
+    pub(super) fn tally(&self) -> Arc<Tally> {
+        self.tally.clone()
+    }
+
+    /// A thread that deletes flows that are over.
+    pub(super) fn sweeper(&self, stop: Arc<AtomicBool>) -> Result<std::thread::JoinHandle<()>> {
+        counters::sweep_in_thread(self.place(), SWEEP_CHUNK, SWEEP_REST, stop, |swept| {
+            if let Err(error) = swept {
+                tracing::warn!(%error, "flows that are over cannot be deleted");
+            }
+        })
+        .context("the sweep cannot be started")
+    }
+
+    /// Interfaces, addresses or filters changed.
+    pub(super) fn interfaces_changed(&mut self, change: links::Change) {
+        if change.links || change.addresses || change.namespaces {
+            self.converge(false);
+        }
+        if change.filters {
+            self.guard();
+            self.tell();
+        }
+    }
+
+    /// Brings everything to what the sources and the kernel's interfaces say now. `files`: the directory may have
+    /// changed.
+    pub(super) fn converge(&mut self, files: bool) {
+        if files && self.source.read() {
+            self.documents = self.source.documents();
+            for problem in self.source.problems() {
+                tracing::warn!("{problem}");
+            }
+        }
+        let mut locals = Locals::look(&mut self.netlink, &self.world, &self.documents);
+        locals.keep_from(&self.locals, &self.documents, &self.world);
+        let touched = self.world.reset(locals.complete(&self.documents, &self.node));
+        let moved = locals.links != self.locals.links;
+        let fresh: Vec<u32> =
+            locals.hosts.keys().copied().filter(|ifindex| !self.locals.hosts.contains_key(ifindex)).collect();
+        let former = std::mem::replace(&mut self.locals, locals);
+        if self.fresh || moved || !touched.is_empty() || self.refused.is_some() {
+            self.realise(&touched, &fresh);
+        }
+        self.detach(&former);
+        self.guard();
+        self.tell();
+    }
+
+    fn realise(&mut self, touched: &[cellwall_policy::world::DocumentKey], new_links: &[u32]) {
+        let began = Instant::now();
+        let generation = self.realiser.next_generation();
+        let update = self.compiler.update(&self.world, touched, &self.locals.links, generation);
+        self.found = update.diagnostics;
+        for change in &update.changes {
+            let Change::Rule(slot, card) = change else { continue };
+            match card {
+                Some(card) => {
+                    self.directory.rule(slot.0, card.clone());
+                    self.cards.insert(*slot, card.clone());
+                }
+                None => {
+                    self.cards.remove(slot);
+                }
+            }
+        }
+        let known: BTreeSet<u32> = self.realiser.image().attached().map(|(ifindex, _)| ifindex).collect();
+        let now = u64::try_from(counters::monotonic().as_nanos()).unwrap_or(u64::MAX);
+        for ifindex in new_links.iter().filter(|ifindex| !known.contains(ifindex)) {
+            self.realiser.attached(*ifindex, now);
+        }
+        self.realiser.want(update.changes);
+        self.realiser.want_switches(self.switches(), self.sample.one_in());
+        match self.realiser.realise(self.instance.maps_mut()) {
+            Ok(report) => {
+                self.fresh = false;
+                self.refused = None;
+                self.synced = Instant::now();
+                tracing::info!(generation = report.generation, writes = report.total(), took = ?began.elapsed(), "realised");
+            }
+            Err(error) => {
+                let text = chain(&error);
+                tracing::error!("the policy is not realised, the last good one decides: {text}");
+                self.refused = Some(text);
+            }
+        }
+        self.wanted = if self.refused.is_some() { generation } else { self.realiser.generation() };
+        self.applies.observe(began.elapsed());
+        let pods: HashMap<u32, Option<Name>> = self.locals.links.iter().map(|l| (l.ifindex, l.pod.clone())).collect();
+        self.directory.world_changed(self.world.clone(), pods);
+        // The grace period after a flip is waited for now, so that the next change need not.
+        if let Err(error) = self.realiser.settle(self.instance.maps_mut()) {
+            tracing::warn!("left-overs of the last change stay for now: {}", chain(&error));
+        }
+    }
+
+    fn switches(&self) -> u32 {
+        let defense = self.world.defense();
+        let mode = match defense.mode {
+            Mode::Enforce => 0,
+            Mode::AlertOnly => switches::ALERT_ONLY,
+            Mode::Off => switches::OFF,
+        };
+        mode | if defense.startup == Startup::Open { switches::STARTUP_OPEN } else { 0 }
+    }
+
+    /// Brings our programs to where they belong, first in the chain; what they met is told.
+    fn guard(&mut self) {
+        self.unguarded.clear();
+        for (ifindex, link) in &self.locals.hosts {
+            // An interface that the kernel's tables do not know yet would be judged by nothing: policy first.
+            if self.fresh {
+                self.unguarded.insert(*ifindex, format!("{}: the first policy is not realised", link.name));
+                continue;
+            }
+            match self.instance.attach(link) {
+                Ok(outcomes) => {
+                    for outcome in outcomes {
+                        use cellwall_datapath::attach::Outcome;
+                        match outcome {
+                            Outcome::Kept => {}
+                            Outcome::Attached => tracing::info!(interface = link.name, "guarded"),
+                            outcome => tracing::warn!(interface = link.name, ?outcome, "repaired"),
+                        }
+                    }
+                }
+                Err(cellwall_datapath::attach::AttachError::Gone { .. }) => {}
+                Err(error) => {
+                    let text = format!("{}: {}", link.name, chain(&error));
+                    tracing::error!("not guarded: {text}");
+                    self.unguarded.insert(*ifindex, text);
+                }
+            }
+        }
+    }
+
+    /// Takes the programs off interfaces that are nobody's any more, and pins of interfaces that are gone away.
+    fn detach(&mut self, former: &Locals) {
+        for (ifindex, link) in &former.hosts {
+            if self.locals.hosts.contains_key(ifindex) || !self.locals.all.iter().any(|l| l.ifindex == *ifindex) {
+                continue;
+            }
+            match self.instance.detach(link) {
+                Ok(()) => tracing::info!(interface = link.name, "no pod's any more, not guarded"),
+                Err(error) => tracing::warn!(interface = link.name, "cannot be let go: {}", chain(&error)),
+            }
+        }
+        if !self.locals.all.is_empty()
+            && let Err(error) = self.instance.prune(&self.locals.all)
+        {
+            tracing::warn!("pins of interfaces that are gone stay: {}", chain(&error));
+        }
+    }
+
+    /// Looks at the kernel though nothing was heard.
+    pub(super) fn audit(&mut self) {
+        if self.refused.is_some() || self.locals.unsettled() {
+            self.converge(false);
+        } else {
+            self.guard();
+            self.tell();
+        }
+    }
+
+    pub(super) fn tell(&mut self) {
+        let report = Arc::new(self.report());
+        self.reports.send_replace(Some(report));
+    }
+}
+
+/// An error with its causes.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Removes a directory of ours with all that is in it; false where there is none.
+pub(super) fn remove_directory(directory: &Path) -> std::io::Result<bool> {
+    match std::fs::remove_dir_all(directory) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

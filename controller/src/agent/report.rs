@@ -1,0 +1,128 @@
+//! The intercept status, read back from the kernel.
+
+use std::time::{Duration, Instant};
+
+use cellwall_datapath::counters;
+use cellwall_policy::model::Mode;
+
+use super::core::{Core, chain};
+use crate::status::{Condition, Report, State};
+
+/// Fill of a map from which on a person should look, in percent.
+const NEARLY_FULL: u64 = 90;
+/// How long a loss of records stays a condition.
+const LOSS_SHOWN: Duration = Duration::from_secs(60);
+
+impl Core {
+    pub(super) fn report(&mut self) -> Report {
+        let conditions = vec![
+            self.kernel_supported(),
+            self.programs_attached(),
+            self.policy_synced(),
+            Condition::unknown("ProbePassed", "NotRun", "packets are not run through the live programs by this version"),
+            self.capacity_ok(),
+            self.logs_intact(),
+        ];
+        let mut unready = self.locals.missing.clone();
+        unready.extend(self.unguarded.values().cloned());
+        unready.extend(self.refused.iter().map(|why| format!("the policy is not realised: {why}")));
+        let guarded = |uid: &str| self.locals.links.iter().any(|l| l.pod.as_deref() == Some(uid));
+        let local = self.world.pods().filter(|pod| self.world.is_local(pod) && pod.phase.is_live());
+        let not_enforceable = local.filter(|pod| pod.host_network).count();
+        Report {
+            node: self.node.to_string(),
+            state: State::Normal,
+            reason: String::new(),
+            message: String::new(),
+            conditions,
+            mode: match self.world.defense().mode {
+                Mode::Enforce => "Enforce",
+                Mode::AlertOnly => "AlertOnly",
+                Mode::Off => "Off",
+            }
+            .to_owned(),
+            generation_wanted: self.wanted,
+            generation_realised: self.realiser.generation(),
+            policy_age_seconds: if self.refused.is_some() { self.synced.elapsed().as_secs() } else { 0 },
+            pods_protected: self.world.pods().filter(|pod| guarded(&pod.uid)).count(),
+            pods_not_enforceable: not_enforceable,
+            rules_enabled: self.world.rules().filter(|rule| rule.enabled).count(),
+            unready,
+        }
+        .concluded()
+    }
+
+    fn kernel_supported(&self) -> Condition {
+        let how = format!("programs load and are attached by {:?}", self.instance.mechanism());
+        Condition::new("KernelSupported", true, "Loaded", how)
+    }
+
+    fn programs_attached(&self) -> Condition {
+        let kind = "ProgramsAttached";
+        let all = self.locals.hosts.len();
+        let mut sound = 0;
+        let mut bad = Vec::new();
+        for link in self.locals.hosts.values() {
+            match self.instance.inspect(link) {
+                Ok(hooks) if hooks.iter().all(cellwall_datapath::attach::HookState::is_sound) => sound += 1,
+                Ok(hooks) => bad.push(format!("{}: {hooks:?}", link.name)),
+                Err(error) => bad.push(format!("{}: {}", link.name, chain(&error))),
+            }
+        }
+        bad.extend(self.locals.missing.iter().cloned());
+        if bad.is_empty() {
+            return Condition::new(kind, true, "AllAttached", format!("{sound} of {all} pod interfaces, first in the chain"));
+        }
+        Condition::new(kind, false, "NotAllAttached", format!("{sound} of {all} pod interfaces; {}", bad.join("; ")))
+    }
+
+    fn policy_synced(&self) -> Condition {
+        let kind = "PolicySynced";
+        let problems = self.source.problems().len();
+        let noted = if problems == 0 { String::new() } else { format!("; {problems} findings in the manifests, see the log") };
+        match &self.refused {
+            None => Condition::new(kind, true, "Realised", format!("generation {}{noted}", self.realiser.generation())),
+            Some(why) => Condition::new(
+                kind,
+                false,
+                "NotRealised",
+                format!("generation {} decides, {} does not fit: {why}", self.realiser.generation(), self.wanted),
+            ),
+        }
+    }
+
+    fn capacity_ok(&self) -> Condition {
+        let full: Vec<String> = self
+            .realiser
+            .encoder()
+            .fill()
+            .into_iter()
+            .filter(|(_, (used, most))| used * 100 > most * NEARLY_FULL)
+            .map(|(map, (used, most))| format!("{}: {used} of {most}", map.name()))
+            .collect();
+        if full.is_empty() {
+            return Condition::new("CapacityOk", true, "RoomLeft", format!("every map is below {NEARLY_FULL} %"));
+        }
+        Condition::new("CapacityOk", false, "NearlyFull", format!("{}; use fewer objects or rules", full.join(", ")))
+    }
+
+    fn logs_intact(&mut self) -> Condition {
+        let kind = "LogsIntact";
+        let lost = match counters::events(self.instance.maps()) {
+            Ok(events) => events.lost.iter().sum::<u64>() + self.unwritten(),
+            Err(error) => return Condition::unknown(kind, "Unreadable", chain(&error)),
+        };
+        let (before, since) = self.losses;
+        let since = if lost > before { Some(Instant::now()) } else { since };
+        self.losses = (lost, since);
+        match since.filter(|since| since.elapsed() < LOSS_SHOWN) {
+            None => Condition::new(kind, true, "NothingLost", format!("{lost} records lost since the maps were made")),
+            Some(_) => Condition::new(
+                kind,
+                false,
+                "RecordsLost",
+                format!("{lost} records lost, the last within a minute; verdicts are unaffected; read the flow log faster or record less"),
+            ),
+        }
+    }
+}

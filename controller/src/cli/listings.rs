@@ -1,0 +1,150 @@
+//! Listings that the agent answers: rules, objects, refused, intercept-status.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::args::{Format, InstanceArgs, RefusedArgs};
+use super::output::{self, clean, field, line};
+use crate::api::{Request, client};
+use crate::status::{Report, State};
+
+/// `cellwall rules`.
+pub fn rules(instance: &InstanceArgs, format: Format) -> Result<()> {
+    let rows = client::ask_all(&instance.socket(), &Request::Rules)?;
+    if format == Format::Json {
+        return output::json(&rows);
+    }
+    let header = ["name", "prio", "action", "on", "from", "to", "flows", "packets", "bytes", "last hit"];
+    line(&output::table(&header, rows.iter().map(|row| {
+        let hit = row["last_hit"].as_str().map_or_else(|| "never hit".to_owned(), ago);
+        let on = if row["enabled"].as_bool() == Some(false) { "no" } else { "yes" };
+        vec![
+            field(row, "name"),
+            field(row, "priority"),
+            field(row, "action"),
+            on.to_owned(),
+            field(row, "source_pods"),
+            field(row, "destination_pods"),
+            field(row, "flows"),
+            field(row, "packets"),
+            field(row, "bytes"),
+            hit,
+        ]
+    })))
+}
+
+/// `cellwall objects`.
+pub fn objects(instance: &InstanceArgs, format: Format) -> Result<()> {
+    let rows = client::ask_all(&instance.socket(), &Request::Objects)?;
+    if format == Format::Json {
+        return output::json(&rows);
+    }
+    line(&output::table(&["name", "kind", "pods", "rules", "selects"], rows.iter().map(|row| {
+        vec![field(row, "name"), field(row, "kind"), field(row, "pods"), field(row, "rules"), field(row, "selects")]
+    })))
+}
+
+/// `cellwall refused`.
+pub fn refused(instance: &InstanceArgs, args: &RefusedArgs) -> Result<()> {
+    let rows = client::ask_all(&instance.socket(), &Request::Refused { pod: args.pod.clone() })?;
+    if args.list.format == Format::Json {
+        return output::json(&rows);
+    }
+    if rows.is_empty() {
+        return line("nothing refused");
+    }
+    line(&flow_table(&rows))
+}
+
+/// A table of flow records.
+pub fn flow_table(rows: &[Value]) -> String {
+    let header = ["time", "verdict", "applied", "reason", "rule", "from", "to", "port", "attempts"];
+    output::table(&header, rows.iter().map(flow_row))
+}
+
+fn flow_row(row: &Value) -> Vec<String> {
+    let time = row["time"].as_str().unwrap_or_default();
+    let port = match row["destination"]["port"].as_u64() {
+        Some(port) => format!("{port}/{}", field(row, "protocol")),
+        None => format!("/{}", field(row, "protocol")),
+    };
+    vec![
+        // Seconds are enough for people: 2026-01-02T03:04:05.
+        time.get(..19).unwrap_or(time).to_owned(),
+        field(row, "verdict"),
+        field(row, "applied"),
+        field(row, "reason"),
+        field(&row["rule"], "name"),
+        end(&row["source"]),
+        end(&row["destination"]),
+        port,
+        field(row, "attempts"),
+    ]
+}
+
+fn end(end: &Value) -> String {
+    match (end["namespace"].as_str(), end["pod"].as_str()) {
+        (Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
+        _ => match end["entity"].as_str() {
+            Some(entity) => format!("{} ({entity})", field(end, "ip")),
+            None => field(end, "ip"),
+        },
+    }
+}
+
+/// `cellwall intercept-status`: answers the exit code.
+pub fn intercept_status(instance: &InstanceArgs, format: Format) -> Result<u8> {
+    let answer = match client::ask_all(&instance.socket(), &Request::Status) {
+        Ok(answer) => answer,
+        Err(error @ client::ClientError::NoAgent { .. }) => {
+            eprintln!("cellwall: {error}");
+            return Ok(3);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let value = answer.into_iter().next().unwrap_or_default();
+    let report: Report = serde_json::from_value(value.clone())?;
+    match format {
+        Format::Json => line(&value.to_string())?,
+        Format::Table => tell_status(&report)?,
+    }
+    Ok(report.state.exit_code())
+}
+
+fn tell_status(report: &Report) -> Result<()> {
+    let state = match report.state {
+        State::Normal => "Normal",
+        State::Abnormal => "Abnormal",
+        State::NormalToBeConfirmed => "NormalToBeConfirmed",
+    };
+    line(&format!(
+        "{} on {}: {} ({})",
+        output::verdict(state),
+        clean(&report.node),
+        clean(&report.message),
+        report.reason
+    ))?;
+    line(&format!(
+        "mode {}, generation {} of {}, {} pods guarded, {} not enforceable, {} rules",
+        report.mode,
+        report.generation_realised,
+        report.generation_wanted,
+        report.pods_protected,
+        report.pods_not_enforceable,
+        report.rules_enabled
+    ))?;
+    let rows = report.conditions.iter().map(|c| vec![c.kind.clone(), c.status.clone(), c.reason.clone(), c.message.clone()]);
+    line(&output::table(&["condition", "status", "reason", "message"], rows))
+}
+
+/// How long ago a time was.
+fn ago(time: &str) -> String {
+    let Ok(then) = time.parse::<jiff::Timestamp>() else { return clean(time) };
+    let seconds = jiff::Timestamp::now().duration_since(then).as_secs().max(0);
+    match seconds {
+        0..=119 => format!("{seconds}s ago"),
+        120..=7_199 => format!("{}m ago", seconds / 60),
+        7_200..=172_799 => format!("{}h ago", seconds / 3_600),
+        _ => format!("{}d ago", seconds / 86_400),
+    }
+}

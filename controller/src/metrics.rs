@@ -1,0 +1,203 @@
+//! Metrics by Prometheus' conventions, made anew at each scrape from what the kernel and the agent hold then.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Flows and packets by verdict, reason, hook.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VerdictLabels {
+    /// PASS, ALERT, DROP.
+    pub verdict: String,
+    /// Pass or Drop.
+    pub applied: String,
+    /// Reason.
+    pub reason: String,
+    /// FROM_POD or TO_POD.
+    pub hook: String,
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RuleLabels {
+    /// Name.
+    pub rule: String,
+    /// Action.
+    pub action: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MapLabels {
+    map: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: String,
+}
+
+/// Flows, packets, bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Totals {
+    pub flows: u64,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// What a scrape tells.
+#[derive(Debug, Default)]
+pub struct Scrape {
+    /// By verdict and reason.
+    pub verdicts: Vec<(VerdictLabels, Totals)>,
+    /// By rule.
+    pub rules: Vec<(RuleLabels, Totals)>,
+    /// Map, entries, capacity.
+    pub maps: Vec<(String, u64, u64)>,
+    /// Flows and trains that found their table full, by table; verdicts are given without an entry.
+    pub maps_refused: Vec<(String, u64)>,
+    /// Records lost, by where they were lost.
+    pub lost: Vec<(String, u64)>,
+    /// Records received from the kernel.
+    pub received: u64,
+    /// Generation last asked for.
+    pub generation_wanted: u32,
+    /// Generation the kernel decides by.
+    pub generation_realised: u32,
+    /// Age of the policy in seconds.
+    pub policy_age_seconds: u64,
+    /// Pods guarded.
+    pub pods_protected: usize,
+    /// Pods that cannot be guarded.
+    pub pods_not_enforceable: usize,
+}
+
+/// Time that applies took; lives as long as the process.
+#[derive(Debug, Clone)]
+pub struct ApplyDuration(Histogram);
+
+impl Default for ApplyDuration {
+    fn default() -> Self {
+        Self(Histogram::new([0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0]))
+    }
+}
+
+impl ApplyDuration {
+    /// One more apply.
+    pub fn observe(&self, took: std::time::Duration) {
+        self.0.observe(took.as_secs_f64());
+    }
+}
+
+fn counter(value: u64) -> Counter {
+    let counter: Counter<u64, AtomicU64> = Counter::default();
+    counter.inc_by(value);
+    counter
+}
+
+fn gauge(value: u64) -> Gauge {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    gauge
+}
+
+/// The text of a scrape.
+pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
+    let mut registry = Registry::with_prefix("cellwall");
+    let (flows, packets, bytes) = (Family::default(), Family::default(), Family::default());
+    for (labels, totals) in &scrape.verdicts {
+        add(&flows, labels, totals.flows);
+        add(&packets, labels, totals.packets);
+        add(&bytes, labels, totals.bytes);
+    }
+    registry.register("flows", "Flows judged (for drops: packets refused)", flows);
+    registry.register("packets", "Packets judged", packets);
+    registry.register_with_unit("traffic", "Bytes judged", Unit::Bytes, bytes);
+    let (flows, packets, bytes) = (Family::default(), Family::default(), Family::default());
+    for (labels, totals) in &scrape.rules {
+        add(&flows, labels, totals.flows);
+        add(&packets, labels, totals.packets);
+        add(&bytes, labels, totals.bytes);
+    }
+    registry.register("rule_flows", "Flows a rule decided (for Drop rules: packets refused)", flows);
+    registry.register("rule_packets", "Packets a rule decided", packets);
+    registry.register_with_unit("rule_traffic", "Bytes a rule decided", Unit::Bytes, bytes);
+    let (entries, capacity) = (Family::<MapLabels, Gauge>::default(), Family::<MapLabels, Gauge>::default());
+    for (map, used, most) in &scrape.maps {
+        entries.get_or_create(&MapLabels { map: map.clone() }).set(i64::try_from(*used).unwrap_or(i64::MAX));
+        capacity.get_or_create(&MapLabels { map: map.clone() }).set(i64::try_from(*most).unwrap_or(i64::MAX));
+    }
+    registry.register("map_entries", "Entries of a kernel map", entries);
+    registry.register("map_capacity", "Entries that a kernel map can hold", capacity);
+    let refused = Family::default();
+    for (map, count) in &scrape.maps_refused {
+        add(&refused, &MapLabels { map: map.clone() }, *count);
+    }
+    registry.register("map_full", "Entries that found no room in a flow table", refused);
+    let lost = Family::default();
+    for (reason, count) in &scrape.lost {
+        add(&lost, &ReasonLabels { reason: reason.clone() }, *count);
+    }
+    registry.register("records_lost", "Flow records lost, by where", lost);
+    registry.register("records_received", "Flow records received from the kernel", counter(scrape.received));
+    registry.register("policy_generation_wanted", "Generation last asked for", gauge(scrape.generation_wanted.into()));
+    registry.register(
+        "policy_generation_realised",
+        "Generation that the kernel decides by",
+        gauge(scrape.generation_realised.into()),
+    );
+    registry.register_with_unit(
+        "policy_age",
+        "Time since the policy in force was last known to be the wanted one",
+        Unit::Seconds,
+        gauge(scrape.policy_age_seconds),
+    );
+    registry.register_with_unit("apply_duration", "Time to realise a change", Unit::Seconds, applies.0.clone());
+    registry.register("pods_protected", "Pods of this node whose interfaces are guarded", gauge(scrape.pods_protected as u64));
+    registry.register(
+        "pods_not_enforceable",
+        "Pods of this node that cannot be guarded (host network)",
+        gauge(scrape.pods_not_enforceable as u64),
+    );
+    let build = Family::<BuildLabels, Gauge>::default();
+    build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION").to_owned() }).set(1);
+    registry.register("build_info", "Version of the agent", build);
+    let mut text = String::new();
+    // why: writing into a String fails only if a metric's own encoding does, and then nothing is better than half
+    if encode(&mut text, &registry).is_err() { String::new() } else { text }
+}
+
+fn add<L: Clone + std::hash::Hash + Eq>(family: &Family<L, Counter>, labels: &L, value: u64) {
+    family.get_or_create(labels).inc_by(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_carry_the_prefix_and_their_units() {
+        let labels = RuleLabels { rule: "a\"b\n".into(), action: "Drop".into() };
+        let scrape = Scrape {
+            rules: vec![(labels, Totals { flows: 3, packets: 4, bytes: 5 })],
+            lost: vec![("ring_full".into(), 7)],
+            ..Scrape::default()
+        };
+        let text = render(&scrape, &ApplyDuration::default());
+        assert!(text.contains("cellwall_rule_flows_total{rule=\"a\\\"b\\n\",action=\"Drop\"} 3"), "{text}");
+        assert!(text.contains("cellwall_records_lost_total{reason=\"ring_full\"} 7"), "{text}");
+        assert!(text.contains("cellwall_policy_age_seconds 0"), "{text}");
+        assert!(text.contains("cellwall_apply_duration_seconds_bucket"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,253 @@
+//! A lab with a running agent.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use cellwall_controller::api::{Request, client};
+use cellwall_controller::lab::{Lab, LabPod, Outcome, Wiring, tcp_ask, udp_ask};
+use serde_json::Value;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The `cellwall` binary: `CELLWALL_BIN`, else the one built beside this test.
+pub fn binary() -> PathBuf {
+    if let Some(given) = std::env::var_os("CELLWALL_BIN") {
+        return given.into();
+    }
+    let test = std::env::current_exe().expect("a running test has a path");
+    let beside = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps").join("cellwall");
+    assert!(beside.exists(), "{} is not built; run `cargo build -p cellwall-controller` (make test does)", beside.display());
+    beside
+}
+
+/// A node with pods, a directory of manifests, and an agent on it. Dropping it removes everything.
+pub struct Cluster {
+    /// The lab.
+    pub lab: Lab,
+    /// The directory that holds manifests and state.
+    pub directory: tempfile::TempDir,
+    instance: String,
+    child: Option<Child>,
+    arguments: Vec<String>,
+}
+
+impl Cluster {
+    /// A lab with these pods; the agent is not started yet.
+    pub fn new(wiring: Wiring, pods: &[&str]) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this test needs root: it makes network namespaces and loads programs");
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:03x}{number:x}", std::process::id() & 0xfff);
+        let mut lab = Lab::new(&format!("ct{}", &id[..id.len().min(4)]), wiring).expect("a lab");
+        for pod in pods {
+            lab.add_pod(pod).expect("a pod");
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(directory.path().join("manifests")).expect("the manifests' directory");
+        Self { lab, directory, instance: format!("cwtest-{id}"), child: None, arguments: Vec::new() }
+    }
+
+    /// Further arguments of `cellwall run`.
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|a| (*a).to_owned()));
+        self
+    }
+
+    /// The directory of manifests.
+    pub fn manifests(&self) -> PathBuf {
+        self.directory.path().join("manifests")
+    }
+
+    /// The flow log.
+    pub fn flow_log(&self) -> PathBuf {
+        self.directory.path().join("flows.jsonl")
+    }
+
+    /// The instance's name.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The agent's socket.
+    pub fn socket(&self) -> PathBuf {
+        Path::new("/run").join(&self.instance).join(format!("{}.sock", self.instance))
+    }
+
+    /// Saves a manifest as an editor does: written beside, then renamed.
+    pub fn save(&self, name: &str, text: &str) {
+        let beside = self.directory.path().join(name);
+        std::fs::write(&beside, text).expect("a manifest is written");
+        std::fs::rename(&beside, self.manifests().join(name)).expect("a manifest is put in place");
+    }
+
+    /// Manifests of all pods of the lab: namespace `ns-0`, label `app` = name.
+    pub fn save_pods(&self) {
+        let all: Vec<String> = self.lab.pods().map(|p| pod("ns-0", &p.name, &p.netns)).collect();
+        self.save("pods.yaml", &all.join("---\n"));
+    }
+
+    /// A pod of the lab.
+    pub fn pod(&self, name: &str) -> LabPod {
+        self.lab.pods().find(|p| p.name == name).expect("a pod of this name").clone()
+    }
+
+    /// A `cellwall` command about this instance, on the lab's node.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.lab.node().command(binary());
+        command.args(words).arg("--instance").arg(&self.instance).arg("--state-dir").arg(self.directory.path().join("state"));
+        command
+    }
+
+    /// Starts the agent and does not wait.
+    pub fn launch(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join("agent.log"));
+        let manifests = self.manifests();
+        let child = self
+            .command(&["run", "--node-name", "node-0", "--listen", "127.0.0.1:9469", "--flow-log-pass", "all"])
+            .arg("--manifests")
+            .arg(manifests)
+            .arg("--flow-log")
+            .arg(self.flow_log())
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("the agent's log"))
+            .spawn()
+            .expect("the agent starts");
+        self.child = Some(child);
+    }
+
+    /// Starts the agent and waits until it is ready.
+    pub fn start(&mut self) {
+        self.launch();
+        self.wait_ready();
+    }
+
+    /// Waits until the agent says that what is valid is in force.
+    pub fn wait_ready(&self) {
+        let ready = wait_for(Duration::from_secs(30), || {
+            let answer = client::ask_all(&self.socket(), &Request::Status).ok()?;
+            answer.first()?["unready"].as_array()?.is_empty().then_some(())
+        });
+        assert!(ready.is_some(), "the agent is not ready: {:?}\n{}", self.status(), self.log());
+    }
+
+    /// The intercept status.
+    pub fn status(&self) -> Option<Value> {
+        client::ask_all(&self.socket(), &Request::Status).ok()?.into_iter().next()
+    }
+
+    /// The generation that decides.
+    pub fn generation(&self) -> u64 {
+        self.status().and_then(|s| s["generation_realised"].as_u64()).unwrap_or(0)
+    }
+
+    /// Saves a manifest and waits until a newer generation decides.
+    pub fn change(&self, name: &str, text: &str) {
+        let before = self.generation();
+        self.save(name, text);
+        let changed = wait_for(Duration::from_secs(5), || (self.generation() > before).then_some(()));
+        assert!(changed.is_some(), "the change of {name} did not take effect:\n{}", self.log());
+    }
+
+    /// What the agent logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("agent.log")).unwrap_or_default()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("the agent can be killed");
+            child.wait().expect("the agent is gone");
+        }
+    }
+
+    /// Id of the agent's process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Whether the agent is still running.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Opens a TCP connection between two places of the lab and answers what the client saw.
+    pub fn tcp(&self, from: &str, to: SocketAddr) -> Outcome {
+        tcp_ask(&self.netns(from), to, Duration::from_millis(400)).expect("the client runs")
+    }
+
+    /// Sends a datagram and answers what the client saw.
+    pub fn udp(&self, from: &str, to: SocketAddr) -> Outcome {
+        udp_ask(&self.netns(from), to, Duration::from_millis(400)).expect("the client runs")
+    }
+
+    /// Network namespace of a pod, of the `node` or of the host `outside`.
+    pub fn netns(&self, name: &str) -> String {
+        match name {
+            "node" => self.lab.node().name().to_owned(),
+            "outside" => self.lab.outside().name().to_owned(),
+            pod => self.pod(pod).netns,
+        }
+    }
+
+    /// All records of late.
+    pub fn records(&self) -> Vec<Value> {
+        client::ask_all(&self.socket(), &Request::Flows { follow: false }).expect("the agent answers")
+    }
+
+    /// The newest record that fits, waited for a moment.
+    pub fn record(&self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+        wait_for(Duration::from_secs(2), || self.records().into_iter().rev().find(|r| fits(r)))
+    }
+
+    /// Answers of `explain`.
+    pub fn explain(&self, question: &str) -> Value {
+        let questions = vec![question.to_owned()];
+        let answers = client::ask_all(&self.socket(), &Request::Explain { questions }).expect("the agent answers");
+        answers.into_iter().next().expect("an answer")
+    }
+
+    /// Packets and flows of a rule.
+    pub fn rule(&self, name: &str) -> Value {
+        let rules = client::ask_all(&self.socket(), &Request::Rules).expect("the agent answers");
+        rules.into_iter().find(|rule| rule["name"] == name).expect("a rule of this name")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill();
+        let removed = self.command(&["uninstall", "--yes"]).output();
+        if std::thread::panicking() {
+            eprintln!("the agent's log:\n{}", self.log());
+        } else if let Ok(output) = removed {
+            assert!(output.status.success(), "uninstall: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+/// A Pod manifest.
+pub fn pod(namespace: &str, name: &str, netns: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  labels: {{app: \"{name}\"}}\n  \
+         annotations: {{cellwall.io/netns: \"{netns}\"}}\n"
+    )
+}
+
+/// Tries until there is an answer or the time is over.
+pub fn wait_for<T>(patience: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(found) = attempt() {
+            return Some(found);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

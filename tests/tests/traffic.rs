@@ -1,0 +1,229 @@
+//! Real traffic through real hooks: protocol x family x direction x wiring x action, and what changes it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use cellwall_controller::lab::{
+    GATEWAY_V4, GATEWAY_V6, NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, Outcome, Server, Wiring,
+};
+use cellwall_tests::ping::ping;
+use cellwall_tests::Cluster;
+
+const PASS: u16 = 1001;
+const ALERT: u16 = 1002;
+const DROP: u16 = 1003;
+
+/// Port 1001 passes, 1002 alerts, 1003 is dropped, between everybody; the node gets no exception.
+const RULES: &str = r#"
+apiVersion: cellwall.io/v1alpha1
+kind: ClusterDefense
+metadata: {name: default}
+spec: {localNode: Enforce}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: NetworkObject
+metadata: {name: everybody}
+spec: {namespaces: ["*"]}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: passes}
+spec: {source: {entity: Any}, destination: {entity: Any}, ports: [{protocol: Any, port: 1001}], action: Pass, priority: 10}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: alerts}
+spec: {source: {entity: Any}, destination: {entity: Any}, ports: [{protocol: Any, port: 1002}], action: Alert, priority: 10}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: drops}
+spec: {source: {entity: Any}, destination: {entity: Any}, ports: [{protocol: Any, port: 1003}], action: Drop, priority: 10}
+"#;
+
+fn every_way_is_judged(wiring: Wiring) {
+    let mut cluster = Cluster::new(wiring, &["a", "b"]);
+    cluster.save_pods();
+    cluster.save("rules.yaml", RULES);
+    cluster.start();
+    let mut servers = Vec::new();
+    for place in ["a", "b", "node", "outside"] {
+        for port in [PASS, ALERT, DROP] {
+            servers.push(Server::start(&cluster.netns(place), port).expect("a server"));
+        }
+    }
+    let (a, b) = (cluster.pod("a"), cluster.pod("b"));
+    let mut asked = 0;
+    for v4 in [true, false] {
+        let node: IpAddr = if v4 { NODE_V4.into() } else { NODE_V6.into() };
+        let outside: IpAddr = if v4 { OUTSIDE_V4.into() } else { OUTSIDE_V6.into() };
+        let mut ways = vec![
+            ("a", b.address(v4)),
+            ("b", a.address(v4)),
+            ("node", a.address(v4)),
+            ("a", node),
+            ("outside", a.address(v4)),
+            ("b", outside),
+        ];
+        if wiring == Wiring::Bridged {
+            ways.push(("a", if v4 { GATEWAY_V4.into() } else { GATEWAY_V6.into() }));
+        }
+        for (from, to) in ways {
+            for (port, verdict, rule) in [(PASS, "PASS", "passes"), (ALERT, "ALERT", "alerts"), (DROP, "DROP", "drops")] {
+                for protocol in ["TCP", "UDP"] {
+                    let target = SocketAddr::new(to, port);
+                    let seen = if protocol == "TCP" { cluster.tcp(from, target) } else { cluster.udp(from, target) };
+                    let expected = if verdict == "DROP" { Outcome::Silence } else { Outcome::Answered };
+                    assert_eq!(seen, expected, "{wiring:?} {from} -> {target}/{protocol}");
+                    let record = cluster.record(|r| {
+                        r["destination"]["ip"] == to.to_string()
+                            && r["destination"]["port"] == port
+                            && r["protocol"] == protocol
+                            && (from == "node" || r["source"]["ip"] == source(&cluster, from, v4))
+                    });
+                    let record = record.unwrap_or_else(|| panic!("no record of {from} -> {target}/{protocol}"));
+                    assert_eq!(record["verdict"], verdict, "{record}");
+                    assert_eq!(record["rule"]["name"], rule, "{record}");
+                    asked += 1;
+                }
+            }
+        }
+    }
+    println!("{asked} connections judged as the rules say, {wiring:?}");
+}
+
+fn source(cluster: &Cluster, name: &str, v4: bool) -> String {
+    match (name, v4) {
+        ("outside", true) => OUTSIDE_V4.to_string(),
+        ("outside", false) => OUTSIDE_V6.to_string(),
+        (pod, v4) => cluster.pod(pod).address(v4).to_string(),
+    }
+}
+
+#[test]
+fn routed_pods_are_judged_in_every_way() {
+    every_way_is_judged(Wiring::Routed);
+}
+
+#[test]
+fn bridged_pods_are_judged_in_every_way() {
+    every_way_is_judged(Wiring::Bridged);
+}
+
+#[test]
+fn echo_requests_are_judged_by_type_and_replies_ride_back() {
+    for wiring in [Wiring::Routed, Wiring::Bridged] {
+        let mut cluster = Cluster::new(wiring, &["a", "b"]);
+        cluster.save_pods();
+        cluster.save("rules.yaml", "
+apiVersion: cellwall.io/v1alpha1
+kind: NetworkObject
+metadata: {name: b}
+spec: {apps: [b]}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: no-echo-to-b}
+spec:
+  source: {entity: Any}
+  destination: {object: b}
+  ports: [{protocol: ICMP, port: 8}, {protocol: ICMPv6, port: 128}]
+  action: Drop
+  priority: 10
+");
+        cluster.start();
+        let patience = Duration::from_millis(400);
+        for v4 in [true, false] {
+            let (a, b) = (cluster.pod("a"), cluster.pod("b"));
+            assert_eq!(ping(&b.netns, a.address(v4), patience), Outcome::Answered, "{wiring:?} b -> a");
+            assert_eq!(ping(&a.netns, b.address(v4), patience), Outcome::Silence, "{wiring:?} a -> b");
+            assert_eq!(ping(&cluster.netns("outside"), b.address(v4), patience), Outcome::Silence, "{wiring:?} outside -> b");
+            assert_eq!(ping(&cluster.netns("outside"), a.address(v4), patience), Outcome::Answered, "{wiring:?} outside -> a");
+        }
+    }
+}
+
+const ONE_RULE: &str = "
+apiVersion: cellwall.io/v1alpha1
+kind: NetworkObject
+metadata: {name: b}
+spec: {apps: [b]}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: to-b}
+spec: {source: {entity: Any}, destination: {object: b}, ports: [{protocol: Any, port: 1001}], action: ACTION, priority: 10}
+";
+
+#[test]
+fn a_rule_flipped_under_open_flows_cuts_them_and_lets_them_go_on() {
+    use std::io::{Read, Write};
+    let mut cluster = Cluster::new(Wiring::Routed, &["a", "b"]);
+    cluster.save_pods();
+    cluster.save("rules.yaml", &ONE_RULE.replace("ACTION", "Pass"));
+    cluster.start();
+    let _server = Server::start(&cluster.netns("b"), PASS).expect("a server");
+    let target = SocketAddr::new(cluster.pod("b").address(true), PASS);
+    let (mut tcp, udp) = cellwall_controller::lab::inside(&cluster.netns("a"), || {
+        let tcp = std::net::TcpStream::connect(target).expect("the connection opens");
+        let udp = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        udp.connect(target).expect("a peer");
+        (tcp, udp)
+    })
+    .expect("the pod's namespace");
+    let patience = Some(Duration::from_millis(300));
+    tcp.set_read_timeout(patience).expect("a time-out");
+    udp.set_read_timeout(patience).expect("a time-out");
+    let mut tcp_answers = || tcp.write_all(b"?").is_ok() && tcp.read_exact(&mut [0; 1]).is_ok();
+    let udp_answers = || udp.send(b"?").is_ok() && udp.recv(&mut [0; 8]).is_ok();
+    assert!(tcp_answers() && udp_answers(), "both flows are open");
+
+    cluster.change("rules.yaml", &ONE_RULE.replace("ACTION", "Drop"));
+    assert!(!udp_answers(), "the UDP stream is cut at its next packet");
+    assert!(!tcp_answers(), "the TCP connection is cut at its next packet");
+    assert_eq!(cluster.tcp("a", target), Outcome::Silence, "a new connection is refused");
+
+    cluster.change("rules.yaml", &ONE_RULE.replace("ACTION", "Pass"));
+    assert_eq!(cluster.tcp("a", target), Outcome::Answered, "a new connection works");
+    assert!(udp_answers(), "the UDP stream goes on");
+}
+
+#[test]
+fn enforcement_stands_while_the_agent_is_dead_and_the_next_one_adopts_it() {
+    let mut cluster = Cluster::new(Wiring::Routed, &["a", "b"]);
+    cluster.save_pods();
+    cluster.save("rules.yaml", &ONE_RULE.replace("ACTION", "Drop"));
+    cluster.start();
+    let _server = Server::start(&cluster.netns("b"), PASS).expect("a server");
+    let _other = Server::start(&cluster.netns("b"), ALERT).expect("a server");
+    let refused = SocketAddr::new(cluster.pod("b").address(true), PASS);
+    let passed = SocketAddr::new(cluster.pod("b").address(true), ALERT);
+    let both = |cluster: &Cluster, when: &str| {
+        assert_eq!(cluster.tcp("a", refused), Outcome::Silence, "{when}");
+        assert_eq!(cluster.tcp("a", passed), Outcome::Answered, "{when}");
+    };
+    both(&cluster, "with the agent");
+    let hits = cluster.rule("to-b")["flows"].as_u64().expect("a number");
+    cluster.kill();
+    both(&cluster, "without an agent");
+    cluster.start();
+    both(&cluster, "with the next agent");
+    assert!(cluster.log().contains("adopted"), "{}", cluster.log());
+    let after = cluster.rule("to-b")["flows"].as_u64().expect("a number");
+    assert!(after >= hits + 2, "the rule's counters went on: {hits} then {after}");
+}
+
+#[test]
+fn sigterm_ends_the_agent_within_a_second_and_opens_nothing() {
+    let mut cluster = Cluster::new(Wiring::Routed, &["a", "b"]);
+    cluster.save_pods();
+    cluster.save("rules.yaml", &ONE_RULE.replace("ACTION", "Drop"));
+    cluster.start();
+    let _server = Server::start(&cluster.netns("b"), PASS).expect("a server");
+    let refused = SocketAddr::new(cluster.pod("b").address(true), PASS);
+    let pid = nix::unistd::Pid::from_raw(cluster.pid().expect("an agent").try_into().expect("a process id"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("a signal");
+    let ended = cellwall_tests::wait_for(Duration::from_secs(1), || (!cluster.is_running()).then_some(()));
+    assert!(ended.is_some(), "the agent runs on a second after SIGTERM");
+    assert_eq!(cluster.tcp("a", refused), Outcome::Silence);
+}
