@@ -122,8 +122,8 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, depth: usize) -> Result<(Content, Vec<Fault>), Fault> {
-        let (mut entries, mut faults) = (Vec::new(), Vec::new());
-        let mut known: HashMap<Box<str>, u32> = HashMap::new();
+        let (mut entries, mut faults) = (Vec::<Entry>::new(), Vec::new());
+        let mut known: HashMap<Box<str>, (Position, usize)> = HashMap::new();
         self.advance();
         self.skip_space();
         if self.peek() == Some(b'}') {
@@ -144,20 +144,14 @@ impl Reader<'_> {
             self.advance();
             self.skip_space();
             let value = self.value(depth + 1)?;
-            if let Some(first) = known.get(&key) {
-                let message = format!(
-                    "the key \"{}\" is given twice, first in line {first}",
-                    excerpt(&key, 60)
-                );
-                faults.push(Fault::at(at, message, "remove one of them"));
+            if let Some(&(first, index)) = known.get(&key) {
+                faults.push(Fault::twice(at, &key, first));
+                if let Some(entry) = entries.get_mut(index) {
+                    entry.repeated = true;
+                }
             } else {
-                known.insert(key.clone(), at.line);
-                entries.push(Entry {
-                    key,
-                    at,
-                    ambiguous: false,
-                    value,
-                });
+                known.insert(key.clone(), (at, entries.len()));
+                entries.push(Entry { key, at, ambiguous: false, repeated: false, value });
             }
             if self.ends(b'}', "expected ',' or '}'")? {
                 return Ok((Content::Mapping(entries), faults));
@@ -410,7 +404,7 @@ mod tests {
         let nodes = parse("{\"a\": 1,\n \"a\": 2}").unwrap();
         assert_eq!(
             nodes[0].all_faults()[0].message,
-            "the key \"a\" is given twice, first in line 1"
+            "the key \"a\" is given twice"
         );
         assert_eq!(nodes[0].to_json().to_string(), "{\"a\":1}");
     }

@@ -46,6 +46,8 @@ pub struct Entry {
     /// Whether the key is a plain scalar that the YAML versions read differently. Such a key is among the mapping's
     /// faults too.
     pub ambiguous: bool,
+    /// Whether the key is given again further down. The first counts; the others are among the mapping's faults.
+    pub repeated: bool,
     /// The field's value.
     pub value: Node,
 }
@@ -180,38 +182,35 @@ impl Node {
     }
 
     /// The line of the field that `path` names in text form, `spec.ports[2].endPort`. Keys with points are found as
-    /// they are and in brackets: `metadata.labels.app.kubernetes.io/name`, `metadata.labels["app.kubernetes.io/name"]`.
+    /// they are and in brackets, quoted or not: `labels.app.kubernetes.io/name`, `labels["app.kubernetes.io/name"]`.
     pub fn line_of(&self, path: &str) -> Option<u32> {
-        self.find(path).map(|position| position.line)
+        self.find(path, self.at()).filter(|(_, unresolved)| *unresolved == 0).map(|(position, _)| position.line)
     }
 
-    fn find(&self, path: &str) -> Option<Position> {
-        match &self.content {
-            Content::Scalar(_) => None,
-            Content::Sequence(items) => {
-                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
-                let item = items.get(index.parse::<usize>().ok()?)?;
-                if rest.is_empty() {
-                    Some(item.at())
-                } else {
-                    item.find(rest.strip_prefix('.').unwrap_or(rest))
-                }
-            }
-            Content::Mapping(entries) => {
-                let candidates = entries
-                    .iter()
-                    .filter_map(|entry| Some((entry, after_key(path, &entry.key)?)));
-                let mut candidates: Vec<_> = candidates.collect();
-                candidates.sort_by_key(|(_, rest)| rest.len());
-                candidates.into_iter().find_map(|(entry, rest)| {
-                    if rest.is_empty() {
-                        Some(entry.at)
-                    } else {
-                        entry.value.find(rest)
-                    }
-                })
-            }
+    /// As [`Node::line_of`], or the place of the deepest field on the way there that exists.
+    pub fn nearest_to(&self, path: &str) -> Position {
+        self.find(path, self.at()).map_or(self.at(), |(position, _)| position)
+    }
+
+    /// The deepest place on the way along `path`, and how much of the path is left there.
+    fn find(&self, path: &str, here: Position) -> Option<(Position, usize)> {
+        if path.is_empty() {
+            return Some((here, 0));
         }
+        let deeper = match &self.content {
+            Content::Scalar(_) => None,
+            Content::Sequence(items) => path.strip_prefix('[').and_then(|path| {
+                let (index, rest) = path.split_once(']')?;
+                let item = items.get(index.parse::<usize>().ok()?)?;
+                item.find(rest.strip_prefix('.').unwrap_or(rest), item.at())
+            }),
+            // why: `a.b` is the key `a.b`, or the key `b` below the key `a`; what leads further is meant.
+            Content::Mapping(entries) => entries
+                .iter()
+                .filter_map(|entry| entry.value.find(after_key(path, &entry.key)?, entry.at))
+                .min_by_key(|(_, unresolved)| *unresolved),
+        };
+        deeper.or(Some((here, path.len())))
     }
 
     /// Every fault of this node and of all below it, in the order of the text.
@@ -282,16 +281,14 @@ pub fn refuse_ambiguous(node: &Node, is_text_expected: impl Fn(&FieldPath) -> bo
 
 /// What follows `key` at the start of `path`, the point between them taken off.
 fn after_key<'a>(path: &'a str, key: &str) -> Option<&'a str> {
-    if let Some(rest) = path.strip_prefix(key) {
-        if rest.is_empty() || rest.starts_with('[') {
-            return Some(rest);
-        }
-        if let Some(rest) = rest.strip_prefix('.') {
-            return (!rest.is_empty()).then_some(rest);
-        }
+    let quoted = || path.strip_prefix("[\"")?.strip_prefix(key)?.strip_prefix("\"]");
+    let bracketed = || path.strip_prefix('[')?.strip_prefix(key)?.strip_prefix(']');
+    let rest = quoted().or_else(bracketed).or_else(|| path.strip_prefix(key))?;
+    match rest.as_bytes().first() {
+        None | Some(b'[') => Some(rest),
+        Some(b'.') if rest.len() > 1 => Some(&rest[1..]),
+        _ => None,
     }
-    let inner = path.strip_prefix("[\"")?.strip_prefix(key)?.strip_prefix("\"]")?;
-    Some(inner.strip_prefix('.').unwrap_or(inner))
 }
 
 // why: a file of the largest size may hold half a million nodes; a node that grows costs that many times over.

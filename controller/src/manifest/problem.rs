@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Longest message or remedy in characters; the rest is cut and marked.
 const LONGEST_MESSAGE: usize = 500;
@@ -46,6 +46,8 @@ impl Position {
 pub struct Fault {
     /// Where; `None` where the whole text is meant.
     pub position: Option<Position>,
+    /// The place that the fault clashes with: where a key stood first.
+    pub first: Option<Position>,
     /// What is wrong.
     pub message: String,
     /// What to do, or empty.
@@ -57,6 +59,7 @@ impl Fault {
     pub fn at(position: Position, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             position: Some(position),
+            first: None,
             message: message.into(),
             remedy: remedy.into(),
         }
@@ -66,23 +69,32 @@ impl Fault {
     pub fn whole(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             position: None,
+            first: None,
             message: message.into(),
             remedy: remedy.into(),
         }
+    }
+
+    /// A key that stands at `position` and stood at `first` before.
+    pub fn twice(position: Position, key: &str, first: Position) -> Self {
+        let message = format!("the key \"{}\" is given twice", excerpt(key, 60));
+        Self { first: Some(first), ..Self::at(position, message, "remove one of them") }
     }
 
     /// The same fault, `lines` further down.
     #[must_use]
     pub fn down(mut self, lines: u32) -> Self {
         self.position = self.position.map(|position| position.down(lines));
+        self.first = self.first.map(|position| position.down(lines));
         self
     }
 }
 
 /// One finding about one file: `shop.yaml:12: the key "on" ...; quote it`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// The file or directory, as it was named or found.
+    #[serde(serialize_with = "path_as_text")]
     pub file: PathBuf,
     /// Line from 1, where one is to blame.
     pub line: Option<u32>,
@@ -98,7 +110,10 @@ pub struct Problem {
 
 impl Problem {
     /// An error in `file`.
-    pub fn error(file: &Path, fault: Fault) -> Self {
+    pub fn error(file: &Path, mut fault: Fault) -> Self {
+        if let Some(first) = fault.first {
+            fault.message = format!("{}, first in line {}", fault.message, first.line);
+        }
         Self {
             file: file.to_owned(),
             line: fault.position.map(|position| position.line),
@@ -139,6 +154,11 @@ impl fmt::Display for Problem {
         }
         Ok(())
     }
+}
+
+/// A path need not be UTF-8; JSON must be.
+fn path_as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&printable(&path.to_string_lossy()))
 }
 
 /// Shows `text` with everything escaped that could steer a terminal or hide what stands there.

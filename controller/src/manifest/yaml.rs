@@ -184,7 +184,7 @@ enum Unfinished {
     Sequence(Vec<Node>),
     Mapping {
         entries: Vec<Entry>,
-        known: HashMap<Box<str>, u32>,
+        known: HashMap<Box<str>, (Position, usize)>,
         key: Option<Key>,
     },
 }
@@ -352,12 +352,7 @@ impl Builder {
                 Some(key) if key.dropped => {}
                 Some(Key {
                     text, at, ambiguous, ..
-                }) => entries.push(Entry {
-                    key: text,
-                    at,
-                    ambiguous,
-                    value: node,
-                }),
+                }) => entries.push(Entry { key: text, at, ambiguous, repeated: false, value: node }),
             },
         }
         Ok(())
@@ -368,8 +363,7 @@ impl Builder {
         if anchor != 0 || tagged {
             return Err(Fault::at(at, "a key with an anchor or a tag", "write the key alone"));
         }
-        let Some(Open {
-            content: Unfinished::Mapping { known, key, .. },
+        let Some(Open { content: Unfinished::Mapping { entries, known, key },
             faults,
             ..
         }) = self.open.last_mut()
@@ -383,15 +377,14 @@ impl Builder {
         };
         faults.extend(judged.fault);
         let mut dropped = judged.dropped;
-        if let Some(&first) = known.get(text) {
-            let message = format!(
-                "the key \"{}\" is given twice, first in line {first}",
-                excerpt(text, 60)
-            );
-            faults.push(Fault::at(at, message, "remove one of them"));
+        if let Some(&(first, index)) = known.get(text) {
+            faults.push(Fault::twice(at, text, first));
+            if let Some(entry) = entries.get_mut(index) {
+                entry.repeated = true;
+            }
             dropped = true;
-        } else {
-            known.insert(text.into(), at.line);
+        } else if !dropped {
+            known.insert(text.into(), (at, entries.len()));
         }
         *key = Some(Key {
             text: text.into(),

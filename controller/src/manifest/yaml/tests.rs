@@ -78,9 +78,11 @@ fn every_field_knows_its_line() {
     for (path, line) in lines {
         assert_eq!(rule.line_of(path), Some(line), "{path}");
     }
-    for absent in [
-        "",
-        "spec.",
+    assert_eq!(rule.line_of("metadata.labels[app.kubernetes.io/name]"), Some(5));
+    assert_eq!(rule.nearest_to("spec.ports[2].endPort").line, 12);
+    assert_eq!(rule.nearest_to("spec.ports[7].endPort").line, 7);
+    assert_eq!(rule.nearest_to("nowhere").line, 1);
+    for absent in ["spec.",
         "spec.port",
         "spec.ports[3]",
         "spec.ports[x]",
@@ -128,12 +130,12 @@ fn crlf_and_lone_cr_count_as_lines() {
 fn a_key_given_twice_is_named_with_both_lines() {
     assert_eq!(
         faults("a: 1\nb: 2\n\"a\": 3\n"),
-        ["3:1 the key \"a\" is given twice, first in line 1"]
+        ["3:1 the key \"a\" is given twice"]
     );
     assert_eq!(one("a: 1\na: 2").to_json().to_string(), "{\"a\":1}");
     assert_eq!(
         faults("x:\n- {a: 1, b: {c: 1, c: 2}}"),
-        ["2:20 the key \"c\" is given twice, first in line 2"]
+        ["2:20 the key \"c\" is given twice"]
     );
 }
 
