@@ -142,7 +142,7 @@ impl Realiser {
             return Err(error);
         }
         report.activated = !update.plan.is_empty();
-        self.unfinished = update.plan.finish.clone();
+        self.unfinished.clone_from(&update.plan.finish);
         self.encoder.commit(update);
         self.wanted.realised();
         report.generation = self.generation();

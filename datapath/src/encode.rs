@@ -11,6 +11,7 @@ mod draft;
 mod error;
 mod heal;
 mod interfaces;
+mod new_tables;
 mod policies;
 mod prefixes;
 mod ranges;
@@ -241,18 +242,15 @@ impl Encoder {
             (MapName::Tables, self.tables.slots(), tables),
             (MapName::Spans, self.tables.places(), places),
         ];
-        for (map, ranges, short) in arrays.into_iter().filter(|(.., short)| *short > 0) {
-            let (needed, limit) = (used(ranges) + short, u64::from(ranges.limit()));
-            if needed > limit {
-                return full(map, needed, limit);
-            }
-            return Err(EncodeError::Fragmented {
-                map,
-                length: longest,
-                free: ranges.free(),
-            });
+        let Some((map, ranges, short)) = arrays.into_iter().find(|(.., short)| *short > 0) else {
+            return Ok(());
+        };
+        let (needed, limit) = (used(ranges) + short, u64::from(ranges.limit()));
+        if needed > limit {
+            return full(map, needed, limit);
         }
-        Ok(())
+        let (length, free) = (longest, ranges.free());
+        Err(EncodeError::Fragmented { map, length, free })
     }
 
     /// Entries that a map holds at most. A full trie cannot even replace before Linux 6.13: one is kept free.

@@ -50,7 +50,9 @@ integers!(u8, u16, u32, u64);
 
 impl<T: Layout + Copy + Default, const N: usize> Layout for [T; N] {
     fn put(&self, out: &mut Vec<u8>) {
-        self.iter().for_each(|item| item.put(out));
+        for item in self {
+            item.put(out);
+        }
     }
 
     fn take(bytes: &mut &[u8]) -> Option<Self> {

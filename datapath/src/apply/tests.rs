@@ -1,6 +1,7 @@
 //! Plans under every circumstance: any prefix, any failure, a kill anywhere.
 
 mod capacity;
+mod dice;
 mod examples;
 mod faults;
 mod prefixes;
@@ -15,7 +16,8 @@ use crate::image::{Image, Probe};
 use crate::inspect::inspect;
 use crate::memory::MemoryKernel;
 use crate::port::MapName;
-use states::{Dice, INDEX, State};
+use dice::Dice;
+use states::{INDEX, State};
 
 /// A kernel in which interfaces collide early.
 fn small_kernel() -> MemoryKernel {

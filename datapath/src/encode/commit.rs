@@ -115,8 +115,12 @@ impl Encoder {
                     Some(slot) => image.policies.insert((policy, peer), slot),
                     None => image.policies.remove(&(policy, peer)),
                 };
-                before.iter().for_each(|before| self.tables.unname(*before));
-                slot.iter().for_each(|slot| self.tables.name(*slot));
+                if let Some(before) = before {
+                    self.tables.unname(before);
+                }
+                if let Some(slot) = slot {
+                    self.tables.name(slot);
+                }
                 touched.extend(before.into_iter().chain(slot));
             }
             Fact::Interface(ifindex, entry) => {

@@ -6,7 +6,7 @@ use cellwall_datapath_common::Versioned;
 use cellwall_policy::compiled::{AddressEntry, PeerId, PolicyId, RuleCard, RuleSlot, ServiceKey};
 use cellwall_policy::model::{Address, Cidr};
 
-use super::tables::NewTables;
+use super::new_tables::NewTables;
 use crate::image::{InterfaceEntry, Leftover, RawKey};
 use crate::keys::Key;
 use crate::layout::Layout;

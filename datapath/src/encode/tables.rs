@@ -1,7 +1,6 @@
 //! Slots of tables and places of lists. Both are found by content, so that equal ones are written once and those
 //! that an earlier process wrote are taken over; both are freed when nothing names them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cellwall_datapath_common::policy::LIST;
@@ -9,6 +8,7 @@ use cellwall_policy::compiled::{Spans, Table, TableId};
 use rustc_hash::FxHashMap;
 
 use super::cells;
+use super::new_tables::NewTables;
 use super::ranges::Ranges;
 use crate::image::TableEntry;
 
@@ -46,29 +46,6 @@ pub(super) struct Tables {
     retired_places: Vec<(u32, u32)>,
     /// Taken over unreadable: retired with the next update, which names something else instead.
     unreadable: Vec<u32>,
-}
-
-/// Tables that an update adds: taken out of the free ranges already, written by its plan, in use once committed.
-#[derive(Debug, Clone, Default)]
-pub(super) struct NewTables {
-    ids: BTreeMap<TableId, Option<u32>>,
-    homes: BTreeMap<u32, TableEntry>,
-    by_table: FxHashMap<Arc<Table>, u32>,
-    by_spans: FxHashMap<Spans, u32>,
-    /// Places that were not to be had: slots, list places, longest list among these.
-    pub(super) short: (u64, u64, u32),
-}
-
-impl NewTables {
-    /// New tables by slot.
-    pub(super) fn homes(&self) -> impl Iterator<Item = (u32, &TableEntry)> {
-        self.homes.iter().map(|(slot, entry)| (*slot, entry))
-    }
-
-    /// New lists by place.
-    pub(super) fn lists(&self) -> BTreeMap<u32, &Spans> {
-        self.by_spans.iter().map(|(spans, start)| (*start, spans)).collect()
-    }
 }
 
 impl Tables {

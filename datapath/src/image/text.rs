@@ -3,7 +3,9 @@
 use std::fmt;
 
 use cellwall_datapath_common::switches;
-use cellwall_policy::compiled::{Cell, PeerId, ServiceScope, Spans};
+use cellwall_policy::compiled::{
+    AddressEntry, Cell, PeerId, PolicyId, RuleCard, RuleSlot, ServiceKey, ServiceScope, Spans,
+};
 use cellwall_policy::model::Hook;
 
 use super::{Image, InterfaceEntry, Leftover, Probe, RawKey};
@@ -76,7 +78,7 @@ fn active(image: &Image) -> (String, String) {
 }
 
 fn rules(image: &Image) -> Vec<(String, String)> {
-    let line = |card: &cellwall_policy::compiled::RuleCard| {
+    let line = |card: &RuleCard| {
         format!(
             "{} uid {} priority {} {}",
             plain(&card.name),
@@ -122,15 +124,13 @@ fn interfaces(image: &Image) -> Vec<(String, String)> {
 }
 
 fn addresses(image: &Image) -> Vec<(String, String)> {
-    let line = |entry: &cellwall_policy::compiled::AddressEntry| {
-        let mut line = format!("{:?}", entry.peer);
-        if entry.ifindex != 0 {
-            line += &format!(" interface {}", entry.ifindex);
-        }
-        if entry.since != 0 {
-            line += &format!(" since {}", entry.since);
-        }
-        line
+    let line = |entry: &AddressEntry| {
+        let named = |name: &str, number: u32| match number {
+            0 => String::new(),
+            number => format!(" {name} {number}"),
+        };
+        let (interface, since) = (named("interface", entry.ifindex), named("since", entry.since));
+        format!("{:?}{interface}{since}", entry.peer)
     };
     image
         .addresses
@@ -140,7 +140,7 @@ fn addresses(image: &Image) -> Vec<(String, String)> {
 }
 
 fn services(image: &Image) -> Vec<(String, String)> {
-    let name = |key: &cellwall_policy::compiled::ServiceKey| {
+    let name = |key: &ServiceKey| {
         let scope = match key.scope {
             ServiceScope::Address(address) => address.to_string(),
             ServiceScope::Peer(peer) => format!("{peer:?}"),
@@ -160,7 +160,7 @@ fn services(image: &Image) -> Vec<(String, String)> {
 }
 
 fn policies(image: &Image) -> Vec<(String, String)> {
-    let line = |((policy, peer), slot): (&(cellwall_policy::compiled::PolicyId, PeerId), &u32)| {
+    let line = |((policy, peer), slot): (&(PolicyId, PeerId), &u32)| {
         (format!("{} {peer:?}", policy.0), format!("table {slot}"))
     };
     image.policies.iter().map(line).collect()
@@ -212,24 +212,26 @@ impl Image {
 
     /// A cell in words: `DROP RULE deny-all`.
     pub fn cell_text(&self, cell: Cell) -> String {
-        let mut text = format!("{} {}", cell.action.verdict(), cell.reason);
-        if let Some(slot) = cell.rule {
-            let name = self
-                .rules
-                .get(&slot)
-                .map_or_else(|| format!("#{}", slot.0), |card| plain(&card.name));
-            text += &format!(" {name}");
-        }
-        for (set, name) in [
-            (cell.quiet_alert, "quiet-alert"),
-            (cell.quiet_drop, "quiet-drop"),
-            (cell.named, "named"),
-        ] {
-            if set {
-                text += &format!(" +{name}");
-            }
-        }
-        text
+        let mut words = vec![cell.action.verdict().to_owned(), cell.reason.to_string()];
+        words.extend(cell.rule.map(|slot| self.rule_text(slot)));
+        let flags = [
+            (cell.quiet_alert, "+quiet-alert"),
+            (cell.quiet_drop, "+quiet-drop"),
+            (cell.named, "+named"),
+        ];
+        words.extend(
+            flags
+                .into_iter()
+                .filter(|(set, _)| *set)
+                .map(|(_, name)| name.to_owned()),
+        );
+        words.join(" ")
+    }
+
+    fn rule_text(&self, slot: RuleSlot) -> String {
+        self.rules
+            .get(&slot)
+            .map_or_else(|| format!("#{}", slot.0), |card| plain(&card.name))
     }
 
     /// A probe and its answer in words.

@@ -1,4 +1,4 @@
-//! Random compiled states and the changes between them, small enough that everything collides with everything.
+//! Random compiled states and the changes between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,145 +6,16 @@ use std::sync::Arc;
 use cellwall_datapath_common::policy::endpoint_flags;
 use cellwall_datapath_common::{Active, EndpointRecord};
 use cellwall_policy::compiled::{
-    AddressEntry, Cell, Change, Interface, PeerClass, PeerId, PolicyId, RuleCard, RuleSlot, ServiceKey, ServiceScope,
-    Spans, Table, TableId,
+    AddressEntry, Change, Interface, PeerClass, PeerId, PolicyId, RuleCard, RuleSlot, ServiceKey, ServiceScope, Table,
+    TableId,
 };
-use cellwall_policy::model::{Action, Address, Cidr, Hook, Reason, Transport};
+use cellwall_policy::model::{Action, Address, Cidr};
 
-use crate::image::{Image, InterfaceEntry, Probe, TableEntry};
+use super::dice::{Dice, INTERFACES, RANGES};
+use crate::image::{Image, InterfaceEntry, TableEntry};
 
 /// Elements of the index in these tests: interfaces 3, 19 and 35 share one.
 pub(super) const INDEX: u32 = 16;
-
-const ADDRESSES: [&str; 7] = [
-    "192.0.2.1",
-    "192.0.2.2",
-    "192.0.2.3",
-    "198.51.100.9",
-    "2001:db8::1",
-    "2001:db8::2",
-    "fe80::1",
-];
-const RANGES: [&str; 8] = [
-    "0.0.0.0/0",
-    "198.51.0.0/16",
-    "198.51.100.0/24",
-    "198.51.100.0/25",
-    "198.51.100.8/29",
-    "192.0.2.0/24",
-    "::/0",
-    "2001:db8::/64",
-];
-const INTERFACES: [u32; 4] = [3, 19, 35, 4];
-
-/// A repeatable source of choices.
-#[derive(Debug, Clone)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn below(&mut self, limit: u32) -> u32 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        u32::try_from((mixed ^ mixed >> 31) % u64::from(limit)).unwrap()
-    }
-
-    fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.below(u32::try_from(items.len()).unwrap()) as usize]
-    }
-
-    fn address(&mut self) -> Address {
-        self.one_of(&ADDRESSES).parse().unwrap()
-    }
-
-    fn peer(&mut self) -> PeerId {
-        let class = self.one_of(&PeerClass::ALL);
-        let number = self.below(3);
-        if number == 2 {
-            PeerId::plain(class)
-        } else {
-            PeerId::new(class, number)
-        }
-    }
-
-    fn cell(&mut self) -> Cell {
-        let action = self.one_of(&[Action::Pass, Action::Alert, Action::Drop]);
-        let rule = RuleSlot(self.below(5));
-        Cell {
-            action,
-            reason: Reason::Rule,
-            rule: Some(rule),
-            named: self.below(2) == 0,
-            ..Cell::NO_RULE
-        }
-    }
-
-    fn spans(&mut self) -> Spans {
-        let starts: BTreeSet<u16> = [0, 80, 443].into_iter().take(1 + self.below(3) as usize).collect();
-        Spans::from_sorted(starts.into_iter().map(|start| (start, self.cell())).collect::<Vec<_>>()).unwrap()
-    }
-
-    fn table(&mut self) -> Table {
-        if self.below(3) == 0 {
-            return Table::constant(self.cell());
-        }
-        let mut table = Table::constant(self.cell());
-        table.tcp = self.spans();
-        table.udp = if self.below(2) == 0 {
-            table.tcp.clone()
-        } else {
-            self.spans()
-        };
-        table.other = self.spans();
-        table
-    }
-
-    fn service(&mut self) -> ServiceKey {
-        let scope = match self.below(2) {
-            0 => ServiceScope::Address(self.address()),
-            _ => ServiceScope::Peer(self.peer()),
-        };
-        ServiceKey {
-            scope,
-            transport: Transport::Tcp,
-            port: self.one_of(&[80, 443]),
-            v4: self.below(2) == 0,
-        }
-    }
-
-    fn interface(&mut self, ifindex: u32) -> Interface {
-        let addresses: BTreeSet<_> = (0..self.below(4)).map(|_| self.address()).collect();
-        Interface {
-            ifindex,
-            master: self.below(2),
-            pod: None,
-            mac: [2, 0, 0, 0, 0, 1],
-            addresses: addresses.into_iter().collect(),
-            egress: PolicyId(self.below(3)),
-            ingress: PolicyId(self.below(3)),
-            startup: self.below(4) == 0,
-        }
-    }
-
-    pub(super) fn probe(&mut self) -> Probe {
-        Probe {
-            ifindex: self.one_of(&INTERFACES),
-            hook: self.one_of(&[Hook::FromPod, Hook::ToPod]),
-            peer: self
-                .one_of(&[
-                    "198.51.100.10",
-                    "198.51.1.1",
-                    "203.0.113.1",
-                    ADDRESSES[self.0 as usize % 7],
-                ])
-                .parse()
-                .unwrap(),
-            protocol: self.one_of(&[6, 6, 17, 1, 47]),
-            port: self.one_of(&[0, 80, 81, 443]),
-        }
-    }
-}
 
 /// A compiled state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -284,27 +155,15 @@ impl State {
     /// The changes from this state to `next`.
     pub(super) fn changes_to(&self, next: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
-        each(&self.interfaces, &next.interfaces, |key, value| {
-            changes.push(Change::Interface(*key, value))
-        });
-        each(&self.addresses, &next.addresses, |key, value| {
-            changes.push(Change::Address(*key, value))
-        });
-        each(&self.prefixes, &next.prefixes, |key, value| {
-            changes.push(Change::Prefix(*key, value))
-        });
-        each(&self.services, &next.services, |key, value| {
-            changes.push(Change::ServicePort(*key, value))
-        });
-        each(&self.policies, &next.policies, |key, value| {
-            changes.push(Change::Policy(key.0, key.1, value))
-        });
-        each(&self.tables, &next.tables, |key, value| {
-            changes.push(Change::Table(*key, value))
-        });
-        each(&self.rules, &next.rules, |key, value| {
-            changes.push(Change::Rule(*key, value))
-        });
+        changes.extend(each(&self.interfaces, &next.interfaces, Change::Interface));
+        changes.extend(each(&self.addresses, &next.addresses, Change::Address));
+        changes.extend(each(&self.prefixes, &next.prefixes, Change::Prefix));
+        changes.extend(each(&self.services, &next.services, Change::ServicePort));
+        changes.extend(each(&self.policies, &next.policies, |key, table| {
+            Change::Policy(key.0, key.1, table)
+        }));
+        changes.extend(each(&self.tables, &next.tables, Change::Table));
+        changes.extend(each(&self.rules, &next.rules, Change::Rule));
         changes
     }
 
@@ -366,15 +225,14 @@ fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     }
 }
 
-fn each<K: Ord, V: Clone + PartialEq>(
+fn each<K: Ord + Copy, V: Clone + PartialEq>(
     before: &BTreeMap<K, V>,
     after: &BTreeMap<K, V>,
-    mut changed: impl FnMut(&K, Option<V>),
-) {
-    for key in before.keys().filter(|key| !after.contains_key(key)) {
-        changed(key, None);
-    }
-    for (key, value) in after.iter().filter(|(key, value)| before.get(key) != Some(value)) {
-        changed(key, Some(value.clone()));
-    }
+    change: impl Fn(K, Option<V>) -> Change,
+) -> Vec<Change> {
+    let gone = before.keys().filter(|key| !after.contains_key(key));
+    let new = after.iter().filter(|(key, value)| before.get(key) != Some(value));
+    let gone = gone.map(|key| change(*key, None));
+    gone.chain(new.map(|(key, value)| change(*key, Some(value.clone()))))
+        .collect()
 }
