@@ -79,7 +79,10 @@ toolchain_lacks() {
 }
 
 toolchains() {
-    command -v rustup >/dev/null || fail "rustup is not on PATH" "install it as https://rustup.rs says, then open a new shell"
+    if ! command -v rustup >/dev/null; then
+        [ -z "${SUDO_USER:-}" ] || fail "root has no rustup on its PATH" "run make as $SUDO_USER: it calls sudo where the kernel asks for it"
+        fail "rustup is not on PATH" "install it as https://rustup.rs says, then open a new shell"
+    fi
     if toolchain_lacks "$STABLE" rustc cargo clippy rustfmt "rust-std-$MUSL"; then
         say "installing Rust $STABLE with clippy, rustfmt and $MUSL (the static binary)"
         retry rustup -q toolchain install "$STABLE" --profile minimal -c clippy -c rustfmt -t "$MUSL" --no-self-update >&2 ||
