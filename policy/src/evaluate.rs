@@ -58,3 +58,6 @@ struct Packet {
     /// Family.
     v4: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,19 +25,19 @@ pub fn evaluate(world: &World, question: &Question) -> Result<Answer, QuestionEr
     };
     let mode = world.defense().mode;
     let enforced = |own: &Own| world.enforces(own.node(world));
-    let sender = from.own.as_ref().filter(|own| enforced(own));
-    let receiver = to.own.as_ref().filter(|own| enforced(own));
-    let sent = sender.map(|own| judge(world, Hook::FromPod, own, &to.peer(world, v4), packet));
-    let received = || receiver.map(|own| judge(world, Hook::ToPod, own, &from.peer(world, v4), packet));
-    let answer = match (sender, receiver, sent) {
+    let from_hook = from.own.as_ref().filter(|own| enforced(own));
+    let to_hook = to.own.as_ref().filter(|own| enforced(own));
+    let sent = from_hook.map(|own| judge(world, Hook::FromPod, own, &to.peer(world, v4), packet));
+    let at_arrival = || to_hook.map(|own| judge(world, Hook::ToPod, own, &from.peer(world, v4), packet));
+    let answer = match (from_hook, to_hook, sent) {
         // A flow between two pods of one node is decided once.
         (Some(one), Some(other), Some(sent)) if one.node(world) == other.node(world) => Some(sent),
         (_, _, Some(sent)) if sent.verdict == Action::Drop => Some(sent),
-        (_, _, Some(sent)) => match received() {
-            Some(received) if received.verdict > sent.verdict => Some(received),
+        (_, _, Some(sent)) => match at_arrival() {
+            Some(arrived) if arrived.verdict > sent.verdict => Some(arrived),
             _ => Some(sent),
         },
-        (_, _, None) => received(),
+        (_, _, None) => at_arrival(),
     };
     Ok(answer.unwrap_or_else(|| Judgement::bare(Action::Pass, Reason::NotEnforced).answer(None, mode)))
 }

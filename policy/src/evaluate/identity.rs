@@ -60,6 +60,11 @@ impl Identity {
             What::ClusterIp | What::ExternalIp | What::Unresolved | What::Multicast | What::Loopback => Entity::Any,
         }
     }
+
+    /// The word that records have for it: the name of [`Identity::entity`].
+    pub fn entity_name(&self, node: &str) -> &'static str {
+        self.entity(node).name()
+    }
 }
 
 /// Says who has `address` in `world`.

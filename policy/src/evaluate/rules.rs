@@ -68,13 +68,13 @@ fn why_not(rule: &DefenseRule, initiator: &Party, responder: &Party, packet: Pac
         return Some(WhyNot::Destination);
     }
     let ports = rule.ports.as_ref();
-    if ports.is_some_and(|entries| !entries.iter().any(|entry| entry_contains(entry, packet))) {
+    if ports.is_some_and(|entries| !entries.iter().any(|entry| entry_contains(*entry, packet))) {
         return Some(WhyNot::Ports);
     }
     None
 }
 
-fn entry_contains(entry: &PortEntry, packet: Packet) -> bool {
+fn entry_contains(entry: PortEntry, packet: Packet) -> bool {
     let on_port = match entry.ports {
         PortMatch::All => true,
         PortMatch::Range(first, last) => packet.port.is_some_and(|port| first <= port && port <= last),
@@ -104,10 +104,10 @@ pub(super) fn is_tunnel(packet: Packet) -> bool {
 
 /// Whether `rule` lets the tunnel `packet` pass by naming its protocol number or its port.
 pub(super) fn permits_tunnel(rule: &DefenseRule, packet: Packet) -> bool {
-    let names = |entry: &PortEntry| {
+    let names = |entry: PortEntry| {
         let numbered = matches!(packet.protocol, Some(Protocol::Other(_))) && entry.protocol != ProtocolMatch::Any;
         let ported = entry.ports != PortMatch::All;
         entry_contains(entry, packet) && (numbered || ported)
     };
-    rule.action != Action::Drop && rule.ports.iter().flatten().any(names)
+    rule.action != Action::Drop && rule.ports.iter().flatten().copied().any(names)
 }

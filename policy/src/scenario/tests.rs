@@ -27,7 +27,7 @@ fn what_was_written_reads_the_same_and_is_the_same_world() {
         let scenario = random(seed);
         let text = scenario.to_string();
         let read = Scenario::read(&text).unwrap();
-        assert_eq!(read, [scenario.clone()], "{text}");
+        assert_eq!(read, std::slice::from_ref(&scenario), "{text}");
         assert_eq!(read[0].world(), generate::world(seed, 8));
         assert_eq!(read[0].disagreements(), Vec::<String>::new());
     }

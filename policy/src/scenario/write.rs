@@ -195,8 +195,12 @@ fn object(object: &NetworkObject) -> Vec<String> {
 }
 
 fn cidr(entry: &CidrEntry) -> String {
-    let holes: String = entry.except.iter().map(|hole| format!("-{hole}")).collect();
-    format!("{}{holes}", entry.cidr)
+    let ranges: Vec<String> = [entry.cidr]
+        .iter()
+        .chain(&entry.except)
+        .map(ToString::to_string)
+        .collect();
+    ranges.join("-")
 }
 
 fn globs(words: &mut Vec<String>, key: &str, list: Option<&[Glob]>) {
@@ -252,7 +256,7 @@ fn rule(rule: &DefenseRule) -> Vec<String> {
     }
     if let Some(entries) = &rule.ports {
         words.push("on".to_owned());
-        words.extend(entries.iter().map(entry));
+        words.extend(entries.iter().copied().map(entry));
     }
     words
 }
@@ -264,7 +268,7 @@ fn side(side: &Side) -> String {
     }
 }
 
-fn entry(entry: &PortEntry) -> String {
+fn entry(entry: PortEntry) -> String {
     let protocol = match entry.protocol {
         ProtocolMatch::Tcp => Protocol::Tcp.to_string(),
         ProtocolMatch::Udp => Protocol::Udp.to_string(),
