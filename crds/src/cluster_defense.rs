@@ -2,8 +2,8 @@
 
 use crate::condition::Condition;
 use crate::intercept_status::InterceptState;
-use crate::rule::{self, limit};
-use crate::schema::{self, Beyond, given, some};
+use crate::rule;
+use crate::schema::{self, given, some};
 use crate::text_enum::text_enum;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -21,79 +21,21 @@ use serde::{Deserialize, Serialize};
     status = "ClusterDefenseStatus",
     doc = "The defence switch of the cluster: one object, named `default`.",
     validation = rule::DEFENSE_NAME.of_kube(),
-    printcolumn(
-        name = "Mode",
-        type_ = "string",
-        json_path = ".spec.mode",
-        description = "Whether rules are enforced"
-    ),
-    printcolumn(
-        name = "State",
-        type_ = "string",
-        json_path = ".status.state",
-        description = "The worst state of any node"
-    ),
-    printcolumn(
-        name = "Nodes",
-        type_ = "integer",
-        json_path = ".status.nodes",
-        description = "Nodes that report"
-    ),
-    printcolumn(
-        name = "Normal",
-        type_ = "integer",
-        json_path = ".status.nodesNormal",
-        description = "Nodes that are Normal"
-    ),
-    printcolumn(
-        name = "Protected",
-        type_ = "integer",
-        json_path = ".status.podsProtected",
-        description = "Pods whose interface is guarded"
-    ),
-    printcolumn(
-        name = "Unenforceable",
-        type_ = "integer",
-        json_path = ".status.podsNotEnforceable",
-        description = "Pods that cannot be guarded"
-    ),
-    printcolumn(
-        name = "Rules",
-        type_ = "integer",
-        json_path = ".status.rulesEnabled",
-        description = "Rules that are enabled and in force"
-    ),
-    printcolumn(
-        name = "Recovery",
-        type_ = "string",
-        json_path = ".spec.recovery",
-        description = "How a node leaves Abnormal",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "LocalNode",
-        type_ = "string",
-        json_path = ".spec.localNode",
-        description = "What a node may open to its own pods",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Startup",
-        type_ = "string",
-        json_path = ".spec.startup",
-        description = "What happens until it is known whose an address is",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "When the object was made"
-    ),
+    printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode", "description": "Whether rules are enforced"}"#,
+    printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.state", "description": "The worst state of any node"}"#,
+    printcolumn = r#"{"name": "Nodes", "type": "integer", "jsonPath": ".status.nodes", "description": "Nodes that report"}"#,
+    printcolumn = r#"{"name": "Normal", "type": "integer", "jsonPath": ".status.nodesNormal", "description": "Nodes that are Normal"}"#,
+    printcolumn = r#"{"name": "Protected", "type": "integer", "jsonPath": ".status.podsProtected", "description": "Pods whose interface is guarded"}"#,
+    printcolumn = r#"{"name": "Unenforceable", "type": "integer", "jsonPath": ".status.podsNotEnforceable", "description": "Pods that cannot be guarded"}"#,
+    printcolumn = r#"{"name": "Rules", "type": "integer", "jsonPath": ".status.rulesEnabled", "description": "Rules that are enabled and in force"}"#,
+    printcolumn = r#"{"name": "Recovery", "type": "string", "jsonPath": ".spec.recovery", "description": "How a node leaves Abnormal", "priority": 1}"#,
+    printcolumn = r#"{"name": "LocalNode", "type": "string", "jsonPath": ".spec.localNode", "description": "What a node may open to its own pods", "priority": 1}"#,
+    printcolumn = r#"{"name": "Startup", "type": "string", "jsonPath": ".spec.startup", "description": "What happens until it is known whose an address is", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "When the object was made"}"#,
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("allOf" = schema::no_nulls(&[("podCIDRs", Beyond::Items(limit::CIDRS))])))]
+#[schemars(extend("allOf" = schema::no_nulls(&["podCIDRs"])))]
 pub struct ClusterDefenseSpec {
     /// Whether rules are enforced.
     #[serde(default)]

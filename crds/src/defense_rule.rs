@@ -3,8 +3,7 @@
 use crate::condition::Condition;
 use crate::peer::Peer;
 use crate::port::PortEntry;
-use crate::rule::limit;
-use crate::schema::{self, Beyond, given};
+use crate::schema::{self, given};
 use crate::text_enum::text_enum;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -25,85 +24,22 @@ use serde::{Deserialize, Serialize};
     category = "cellwall",
     status = "DefenseRuleStatus",
     doc = "What happens to connections from a source to a destination.",
-    printcolumn(
-        name = "Priority",
-        type_ = "integer",
-        json_path = ".spec.priority",
-        description = "The smallest wins"
-    ),
-    printcolumn(
-        name = "Source",
-        type_ = "string",
-        json_path = ".spec.source.*",
-        description = "Who opens the connection"
-    ),
-    printcolumn(
-        name = "Destination",
-        type_ = "string",
-        json_path = ".spec.destination.*",
-        description = "Whom it is opened to"
-    ),
-    printcolumn(
-        name = "Action",
-        type_ = "string",
-        json_path = ".spec.action",
-        description = "What happens"
-    ),
-    printcolumn(
-        name = "Enabled",
-        type_ = "boolean",
-        json_path = ".spec.enabled",
-        description = "Whether the rule counts"
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#,
-        description = "Whether the rule is in force as written"
-    ),
-    printcolumn(
-        name = "Resolved",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Resolved")].status"#,
-        description = "Whether every object that it names exists"
-    ),
-    printcolumn(
-        name = "Programmed",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Programmed")].status"#,
-        description = "Whether it is realised in the kernel"
-    ),
-    printcolumn(
-        name = "Ports",
-        type_ = "string",
-        json_path = ".spec.ports",
-        description = "Destination ports",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "From",
-        type_ = "integer",
-        json_path = ".status.sourcePods",
-        description = "Pods that the source selects",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "To",
-        type_ = "integer",
-        json_path = ".status.destinationPods",
-        description = "Pods that the destination selects",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "When the object was made"
-    ),
+    printcolumn = r#"{"name": "Priority", "type": "integer", "jsonPath": ".spec.priority", "description": "The smallest wins"}"#,
+    printcolumn = r#"{"name": "Source", "type": "string", "jsonPath": ".spec.source.*", "description": "Who opens the connection"}"#,
+    printcolumn = r#"{"name": "Destination", "type": "string", "jsonPath": ".spec.destination.*", "description": "Whom it is opened to"}"#,
+    printcolumn = r#"{"name": "Action", "type": "string", "jsonPath": ".spec.action", "description": "What happens"}"#,
+    printcolumn = r#"{"name": "Enabled", "type": "boolean", "jsonPath": ".spec.enabled", "description": "Whether the rule counts"}"#,
+    printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status", "description": "Whether the rule is in force as written"}"#,
+    printcolumn = r#"{"name": "Resolved", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Resolved\")].status", "description": "Whether every object that it names exists"}"#,
+    printcolumn = r#"{"name": "Programmed", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Programmed\")].status", "description": "Whether it is realised in the kernel"}"#,
+    printcolumn = r#"{"name": "Ports", "type": "string", "jsonPath": ".spec.ports", "description": "Destination ports", "priority": 1}"#,
+    printcolumn = r#"{"name": "From", "type": "integer", "jsonPath": ".status.sourcePods", "description": "Pods that the source selects", "priority": 1}"#,
+    printcolumn = r#"{"name": "To", "type": "integer", "jsonPath": ".status.destinationPods", "description": "Pods that the destination selects", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "When the object was made"}"#,
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("allOf" = schema::no_nulls(&[("ports", Beyond::Items(limit::PORTS))])))]
+#[schemars(extend("allOf" = schema::no_nulls(&["ports"])))]
 pub struct DefenseRuleSpec {
     /// Who opens the connection.
     pub source: Peer,

@@ -19,69 +19,17 @@ use serde::{Deserialize, Serialize};
     category = "cellwall",
     status = "InterceptStatusReport",
     doc = "What one node reports about its enforcement.",
-    printcolumn(
-        name = "State",
-        type_ = "string",
-        json_path = ".status.state",
-        description = "How the node is"
-    ),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", description = "Why"),
-    printcolumn(
-        name = "Enforcing",
-        type_ = "boolean",
-        json_path = ".status.enforcing",
-        description = "Whether traffic to its pods is judged"
-    ),
-    printcolumn(
-        name = "Pods",
-        type_ = "integer",
-        json_path = ".status.podsProtected",
-        description = "Pods whose interface is guarded"
-    ),
-    printcolumn(
-        name = "Rules",
-        type_ = "integer",
-        json_path = ".status.rulesEnabled",
-        description = "Rules that are in force"
-    ),
-    printcolumn(
-        name = "Wanted",
-        type_ = "integer",
-        json_path = ".status.generationWanted",
-        description = "Generation of the policy wanted"
-    ),
-    printcolumn(
-        name = "Realised",
-        type_ = "integer",
-        json_path = ".status.generationRealised",
-        description = "Generation of the policy in the kernel"
-    ),
-    printcolumn(
-        name = "Heartbeat",
-        type_ = "date",
-        json_path = ".status.heartbeatTime",
-        description = "When the agent last reported"
-    ),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.message",
-        description = "Why, and the remedy",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Version",
-        type_ = "string",
-        json_path = ".status.agentVersion",
-        description = "Version of the agent",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "When the object was made"
-    ),
+    printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.state", "description": "How the node is"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.reason", "description": "Why"}"#,
+    printcolumn = r#"{"name": "Enforcing", "type": "boolean", "jsonPath": ".status.enforcing", "description": "Whether traffic to its pods is judged"}"#,
+    printcolumn = r#"{"name": "Pods", "type": "integer", "jsonPath": ".status.podsProtected", "description": "Pods whose interface is guarded"}"#,
+    printcolumn = r#"{"name": "Rules", "type": "integer", "jsonPath": ".status.rulesEnabled", "description": "Rules that are in force"}"#,
+    printcolumn = r#"{"name": "Wanted", "type": "integer", "jsonPath": ".status.generationWanted", "description": "Generation of the policy wanted"}"#,
+    printcolumn = r#"{"name": "Realised", "type": "integer", "jsonPath": ".status.generationRealised", "description": "Generation of the policy in the kernel"}"#,
+    printcolumn = r#"{"name": "Heartbeat", "type": "date", "jsonPath": ".status.heartbeatTime", "description": "When the agent last reported"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.message", "description": "Why, and the remedy", "priority": 1}"#,
+    printcolumn = r#"{"name": "Version", "type": "string", "jsonPath": ".status.agentVersion", "description": "Version of the agent", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "When the object was made"}"#,
     derive = "PartialEq",
     derive = "Default",
     no_spec

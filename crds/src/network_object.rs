@@ -1,8 +1,8 @@
 //! NetworkObject: a named set of workloads, or of addresses.
 
 use crate::condition::Condition;
-use crate::rule::{self, limit, validations};
-use crate::schema::{self, Beyond, given};
+use crate::rule::{self, validations};
+use crate::schema::{self, given};
 use crate::selector::LabelSelector;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -22,63 +22,25 @@ use serde::{Deserialize, Serialize};
     category = "cellwall",
     status = "NetworkObjectStatus",
     doc = "A named set of workloads, or of addresses outside the cluster.",
-    printcolumn(
-        name = "Pods",
-        type_ = "integer",
-        json_path = ".status.selectedPods",
-        description = "Pods in the object now"
-    ),
-    printcolumn(
-        name = "Rules",
-        type_ = "integer",
-        json_path = ".status.usedByRules",
-        description = "Rules that name the object"
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#,
-        description = "Whether the object is in force as written"
-    ),
-    printcolumn(
-        name = "Namespaces",
-        type_ = "string",
-        json_path = ".spec.namespaces",
-        description = "Globs on the namespace",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Apps",
-        type_ = "string",
-        json_path = ".spec.apps",
-        description = "Globs on the application",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "CIDRs",
-        type_ = "string",
-        json_path = ".spec.cidrs",
-        description = "Address blocks",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "When the object was made"
-    ),
+    printcolumn = r#"{"name": "Pods", "type": "integer", "jsonPath": ".status.selectedPods", "description": "Pods in the object now"}"#,
+    printcolumn = r#"{"name": "Rules", "type": "integer", "jsonPath": ".status.usedByRules", "description": "Rules that name the object"}"#,
+    printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status", "description": "Whether the object is in force as written"}"#,
+    printcolumn = r#"{"name": "Namespaces", "type": "string", "jsonPath": ".spec.namespaces", "description": "Globs on the namespace", "priority": 1}"#,
+    printcolumn = r#"{"name": "Apps", "type": "string", "jsonPath": ".spec.apps", "description": "Globs on the application", "priority": 1}"#,
+    printcolumn = r#"{"name": "CIDRs", "type": "string", "jsonPath": ".spec.cidrs", "description": "Address blocks", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "When the object was made"}"#,
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
     extend("x-kubernetes-validations" = validations(&[&rule::OBJECT_WITHOUT_FIELDS, &rule::CIDRS_WITH_OTHERS])),
     extend("allOf" = schema::no_nulls(&[
-        ("namespaces", Beyond::Items(limit::LIST)),
-        ("apps", Beyond::Items(limit::LIST)),
-        ("images", Beyond::Items(limit::LIST)),
-        ("podSelector", Beyond::Properties(2)),
-        ("namespaceSelector", Beyond::Properties(2)),
-        ("cidrs", Beyond::Items(limit::CIDRS)),
+        "namespaces",
+        "apps",
+        "images",
+        "podSelector",
+        "namespaceSelector",
+        "cidrs",
     ]))
 )]
 pub struct NetworkObjectSpec {
@@ -118,7 +80,7 @@ pub struct NetworkObjectSpec {
 #[schemars(
     inline,
     extend("x-kubernetes-validations" = validations(&[&rule::EXCEPT_OUTSIDE])),
-    extend("allOf" = schema::no_nulls(&[("except", Beyond::Items(limit::LIST))]))
+    extend("allOf" = schema::no_nulls(&["except"]))
 )]
 pub struct CidrBlock {
     /// The block, with its prefix length and without host bits: `192.0.2.0/24`, `2001:db8::/32`.

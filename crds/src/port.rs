@@ -1,7 +1,7 @@
 //! Ports and protocols of a rule.
 
 use crate::rule::{self, limit, validations};
-use crate::schema::{self, Beyond, some};
+use crate::schema::{self, some};
 use crate::text_enum::UnknownWord;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,7 +20,7 @@ use std::str::FromStr;
     &rule::END_PORT_ALONE,
     &rule::END_PORT_BELOW,
     &rule::END_PORT_OF_ICMP,
-])), extend("allOf" = schema::no_nulls(&[("port", Beyond::Number(limit::PORT))])))]
+])), extend("allOf" = schema::no_nulls(&["port"])))]
 pub struct PortEntry {
     /// TCP (when left out), UDP, SCTP, ICMP (IPv4), ICMPv6, Any (with a port TCP, UDP and SCTP on it, without one every
     /// IP protocol), or a protocol number as text, without ports: `"47"`.

@@ -39,28 +39,15 @@ fn optional(mut schema: Schema) -> Schema {
 
 /// The value of `allOf` for an object whose optional fields are these: none of them is null.
 ///
-/// Schema validation holds null against `type` and `enum` alone. So what every possible value fails, being beyond its
-/// upper bound, null passes; and what passes is refused.
-pub(crate) fn no_nulls(fields: &[(&str, Beyond)]) -> Value {
-    let null = |(field, beyond): &(&str, Beyond)| {
-        let beyond = match beyond {
-            Beyond::Items(most) => json!({ "minItems": most + 1 }),
-            Beyond::Properties(most) => json!({ "minProperties": most + 1 }),
-            Beyond::Number(most) => json!({ "minimum": most + 1 }),
-        };
-        json!({ "not": { "required": [field], "properties": { *field: beyond } } })
-    };
-    fields.iter().map(null).collect()
-}
-
-/// The upper bound of a field, which nothing that is valid exceeds.
-pub(crate) enum Beyond {
-    /// Most entries of a list.
-    Items(usize),
-    /// Most fields of an object.
-    Properties(usize),
-    /// The largest number.
-    Number(usize),
+/// Schema validation holds null against `type` and `enum` alone. So what every value fails, being larger than any that
+/// fits into a request, null passes; and what passes is refused.
+pub(crate) fn no_nulls(fields: &[&str]) -> Value {
+    const BEYOND: u32 = 1_000_000_000;
+    let beyond = json!({ "minItems": BEYOND, "minProperties": BEYOND, "minLength": BEYOND, "minimum": BEYOND });
+    fields
+        .iter()
+        .map(|field| json!({ "not": { "required": [field], "properties": { *field: beyond } } }))
+        .collect()
 }
 
 fn list(items: impl Into<Value>, most: usize, rules: &[&Rule]) -> Schema {

@@ -1,7 +1,7 @@
 //! Ordinary Kubernetes label selectors, strict in what they accept.
 
-use crate::rule::{self, limit, validations};
-use crate::schema::{self, Beyond, given};
+use crate::rule::{self, validations};
+use crate::schema::{self, given};
 use crate::text_enum::text_enum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
     inline,
     extend("x-kubernetes-validations" = validations(&[&rule::SELECTOR_EMPTY])),
     extend("allOf" = schema::no_nulls(&[
-        ("matchLabels", Beyond::Properties(limit::LIST)),
-        ("matchExpressions", Beyond::Items(limit::LIST)),
+        "matchLabels",
+        "matchExpressions",
     ]))
 )]
 pub struct LabelSelector {
@@ -36,7 +36,7 @@ pub struct LabelSelector {
 #[schemars(
     inline,
     extend("x-kubernetes-validations" = validations(&[&rule::VALUES_MISSING, &rule::VALUES_UNWANTED])),
-    extend("allOf" = schema::no_nulls(&[("values", Beyond::Items(limit::CIDRS))]))
+    extend("allOf" = schema::no_nulls(&["values"]))
 )]
 pub struct LabelSelectorRequirement {
     /// The label's key, for instance `app.kubernetes.io/part-of`.

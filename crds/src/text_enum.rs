@@ -103,8 +103,7 @@ pub(crate) fn explain(schema: &mut schemars::Schema, words: &[(&str, &str)]) {
         .to_owned();
     for (i, (word, meaning)) in words.iter().enumerate() {
         let meaning = meaning.trim().trim_end_matches('.');
-        text.push_str(if i == 0 { " " } else { "; " });
-        text.push_str(&format!("`{word}`: {meaning}"));
+        text.extend([if i == 0 { " `" } else { "; `" }, word, "`: ", meaning]);
     }
     text.push('.');
     schema.insert("description".into(), text.into());

@@ -43,9 +43,9 @@ pub fn escaped(text: &str) -> String {
             break;
         }
         if is_invisible(c) {
-            out.extend(c.escape_unicode())
+            out.extend(c.escape_unicode());
         } else {
-            out.push(c)
+            out.push(c);
         }
     }
     out

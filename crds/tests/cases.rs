@@ -1,7 +1,7 @@
 //! Good and bad objects with the exact words of every refusal.
 //!
-//! The cases are data (`cases.json`, one a line), so that the same objects can be put to a real API server. A case
-//! whose `server` says `accepts` is refused here only. `UPDATE_CASES=1` writes what is said now; read the difference.
+//! The cases are data (`cases.json`, one a line), so that the same objects can be put to a real API server. Where
+//! a case has `server`, that says how an API server differs. `UPDATE_CASES=1` writes what is said now; read the difference.
 
 use cellwall_crds::read;
 use serde::{Deserialize, Serialize};

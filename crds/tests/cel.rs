@@ -8,7 +8,7 @@ use cellwall_crds::{
     LabelSelectorRequirement, NetworkObject, NetworkObjectSpec, Operator, Peer, PortEntry, Protocol, Validate,
     Violation, definitions,
 };
-use kube_cel::{CompiledSchema, ErrorKind, compile_schema, validate_compiled};
+use kube_cel::{CompiledSchema, ErrorKind, ValidationErrors, compile_schema, validate_compiled};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -57,7 +57,7 @@ impl Kind {
         let object = serde_json::to_value(object).expect("an object is plain data");
         let refused = validate_compiled(&self.schema, &object, None).err();
         // kube-cel has no `dyn`, which one rule needs to see nulls; a typed object holds none.
-        let errors = refused.iter().flat_map(|errors| errors.as_slice());
+        let errors = refused.iter().flat_map(ValidationErrors::as_slice);
         let errors =
             errors.filter(|error| error.kind != ErrorKind::UnsupportedReference || !error.rule.contains("dyn("));
         errors

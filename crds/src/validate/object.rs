@@ -29,7 +29,7 @@ pub(super) fn check(spec: &NetworkObjectSpec, out: &mut Vec<Violation>) {
     ] {
         if let Some(globs) = globs {
             list(path, globs, limit::LIST, DIVIDE, out, |path, text, out| {
-                glob(path, text, out)
+                glob(path, text, out);
             });
         }
     }
@@ -57,7 +57,7 @@ fn block(path: &str, block: &CidrBlock, out: &mut Vec<Violation>) {
     let Some(except) = except else { return };
     let at = format!("{path}.except");
     list(&at, except, limit::LIST, DIVIDE, out, |path, text, out| {
-        check_cidr(path, text, out)
+        check_cidr(path, text, out);
     });
     let Some(whole) = cidr::parse_block(cidr) else { return };
     for text in except.iter().take(limit::LIST) {
