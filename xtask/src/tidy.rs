@@ -2,6 +2,7 @@
 //! crate runs the same check, so that an untidy tree fails `cargo test`.
 
 mod edges;
+mod idle;
 mod reasons;
 mod rules;
 mod source;

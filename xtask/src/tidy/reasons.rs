@@ -29,7 +29,8 @@ struct UnsafeItem {
 }
 
 fn unsafe_item(code: &str) -> Option<UnsafeItem> {
-    if !has_word(code, "unsafe") {
+    // An unmangled name or a section of its own is an attribute, not a block: the linker's business.
+    if !has_word(code, "unsafe") || code.trim_start().starts_with("#[unsafe(") {
         return None;
     }
     let after = code.split_once("unsafe").map_or("", |(_, after)| after.trim_start());

@@ -124,6 +124,17 @@ fn unsafe_in_its_rooms_needs_a_reason_right_above() {
 }
 
 #[test]
+fn code_that_nobody_calls_is_found_but_for_modules_that_test_programs_take_in() {
+    let allow = concat!("#![allow(dead", "_code, reason = \"each takes a part\")]\n");
+    assert_eq!(about("policy/src/a.rs", allow).len(), 1);
+    assert!(about("policy/tests/a/mod.rs", allow).is_empty());
+    assert_eq!(
+        about("policy/tests/a/mod.rs", concat!("#![allow(dead", "_code)]\n")).len(),
+        1
+    );
+}
+
+#[test]
 fn a_module_named_after_nothing_is_found() {
     let name = "utils";
     assert_eq!(
@@ -214,6 +225,12 @@ fn a_test_that_cannot_fail_is_found() {
             "#[test]\nfn arbitrary_text_never_panics() {\n    b();\n}\n"
         )
         .is_empty()
+    );
+    let calling = |body: &str| format!("fn b(c: u8) {{\n    {body}\n}}\n#[test]\nfn a() {{\n    b(1);\n}}\n");
+    assert!(about("policy/src/a.rs", &calling("assert!(c > 0);")).is_empty());
+    assert_eq!(
+        about("policy/src/a.rs", &calling("print(c);")),
+        ["policy/src/a.rs:5: error: a test that cannot fail"]
     );
     let nested = "mod tests {\n    #[test]\n    fn a() {\n        if b {\n        }\n        assert!(c);\n    }\n}\n";
     assert!(about("policy/src/a.rs", nested).is_empty());
