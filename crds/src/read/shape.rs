@@ -36,26 +36,15 @@ impl Shape {
 
     /// Everything of an object but metadata and status, repaired.
     pub(super) fn root(&mut self, schema: &Value, root: &Map<String, Value>) -> Map<String, Value> {
-        let apart = ["apiVersion", "kind", "metadata", "status"];
-        let spec = schema
-            .get("properties")
-            .and_then(Value::as_object)
+        const APART: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+        let nothing = Map::new();
+        let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&nothing);
+        let names: Vec<_> = APART
             .into_iter()
-            .flatten();
-        let spec: Map<_, _> = spec
-            .filter(|(key, _)| key.as_str() != "status")
-            .map(|(k, v)| (k.clone(), v.clone()))
+            .chain(known.keys().map(String::as_str).filter(|key| *key != "status"))
             .collect();
-        let rest: Map<_, _> = root
-            .iter()
-            .filter(|(key, _)| !apart.contains(&key.as_str()))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        let known = apart
-            .into_iter()
-            .chain(spec.keys().map(String::as_str))
-            .collect::<Vec<_>>();
-        self.fields(&spec, &required(schema), &known, "", &rest)
+        let rest = root.iter().filter(|(key, _)| !APART.contains(&key.as_str()));
+        self.fields(known, &required(schema), &names, "", rest)
     }
 
     /// The value at `path`, repaired so that it has the type that `schema` asks for.
@@ -84,7 +73,7 @@ impl Shape {
             return Value::Object(fields.clone());
         };
         let names: Vec<_> = known.keys().map(String::as_str).collect();
-        Value::Object(self.fields(known, &required(schema), &names, path, fields))
+        Value::Object(self.fields(known, &required(schema), &names, path, fields.iter()))
     }
 
     fn map_entry(&mut self, schema: &Value, path: &str, value: &Value) -> Value {
@@ -95,17 +84,18 @@ impl Shape {
         self.value(schema, path, value)
     }
 
-    fn fields(
+    fn fields<'a>(
         &mut self,
         known: &Map<String, Value>,
         required: &[&str],
         names: &[&str],
         path: &str,
-        fields: &Map<String, Value>,
+        fields: impl Iterator<Item = (&'a String, &'a Value)>,
     ) -> Map<String, Value> {
         let mut repaired = Map::new();
         for (key, value) in fields {
             match known.get(key) {
+                None if self.faults.len() >= MOST_FAULTS => {}
                 None => self.fault(unknown_field(path, key, names.iter().copied())),
                 Some(_) if value.is_null() && !required.contains(&key.as_str()) => {
                     self.fault(rule::NULL.broken(&join(path, key)));
@@ -116,16 +106,16 @@ impl Shape {
             }
         }
         for &key in required {
-            if !fields.contains_key(key) {
-                let schema = &known[key];
-                self.fault(Violation {
-                    path: join(path, key),
-                    found: None,
-                    message: "the field is required".into(),
-                    remedy: format!("write {}", wanted(schema)),
-                });
-                repaired.insert(key.to_owned(), placeholder(schema));
-            }
+            let Some(schema) = known.get(key).filter(|_| !repaired.contains_key(key)) else {
+                continue;
+            };
+            self.fault(Violation {
+                path: join(path, key),
+                found: None,
+                message: "the field is required".into(),
+                remedy: format!("write {}", wanted(schema)),
+            });
+            repaired.insert(key.to_owned(), placeholder(schema));
         }
         repaired
     }
