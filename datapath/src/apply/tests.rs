@@ -1,6 +1,7 @@
 //! Plans under every circumstance: any prefix, any failure, a kill anywhere.
 
 mod capacity;
+mod damage;
 mod dice;
 mod examples;
 mod faults;

@@ -3,9 +3,10 @@
 
 use cellwall_datapath_common::switches;
 use cellwall_policy::compiled::{Cell, PeerClass, PeerId, PolicyId, ServiceKey, ServiceScope};
-use cellwall_policy::model::{Action, Address, Hook, Protocol, Reason, Transport};
+use cellwall_policy::model::{Action, Address, Cidr, Hook, Protocol, Reason, Transport};
 
-use super::Image;
+use super::{Image, Leftover};
+use crate::keys::Key;
 
 /// The first packet of a flow, as a hook sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,52 +41,96 @@ impl Image {
             let open = self.active.switches & switches::STARTUP_OPEN != 0;
             return without_rule(if open { Action::Pass } else { Action::Drop }, Reason::Startup);
         };
-        if self.own(probe.ifindex).any(|own| own == probe.peer) {
+        if self.is_own(probe.ifindex, probe.peer) {
             return without_rule(Action::Pass, Reason::SelfTraffic);
         }
         let (policy, peer) = match probe.hook {
             Hook::FromPod => (interface.record.egress, self.destination(probe)),
-            Hook::ToPod => (interface.record.ingress, self.identity(probe.peer)),
+            Hook::ToPod => (interface.record.ingress, self.peer(probe.peer)),
         };
-        self.cell(PolicyId(policy), peer, probe)
-            .unwrap_or(without_rule(Action::Drop, Reason::Internal))
+        let cell = peer.and_then(|peer| self.cell(PolicyId(policy), peer, probe));
+        cell.unwrap_or(without_rule(Action::Drop, Reason::Internal))
     }
 
-    /// Who has an address.
+    /// Whether the address is the pod's, and was not taken by a later one.
+    fn is_own(&self, ifindex: u32, address: Address) -> bool {
+        let owner = self.addresses.get(&address).map_or(0, |entry| entry.ifindex);
+        (owner == 0 || owner == ifindex) && self.own(ifindex).any(|own| own == address)
+    }
+
+    /// Who has an address; where that cannot be read, nobody known.
     pub fn identity(&self, address: Address) -> PeerId {
-        let exact = self.addresses.get(&address).map(|entry| entry.peer);
-        let range = || self.matching(address).map(|(_, peer)| peer);
-        exact.or_else(range).unwrap_or(PeerId::plain(PeerClass::World))
+        self.peer(address).unwrap_or(PeerId::plain(PeerClass::World))
+    }
+
+    /// Who has an address; none where the kernel could not tell.
+    fn peer(&self, address: Address) -> Option<PeerId> {
+        let nobody = PeerId::plain(PeerClass::World);
+        if let Some(entry) = self.addresses.get(&address) {
+            return Some(entry.peer);
+        }
+        if self.is_broken(Key::Address(address)) {
+            return None;
+        }
+        let range = self.matching(address);
+        // An entry that says nothing still ends the search of a trie.
+        match self
+            .silent_range(address)
+            .filter(|silent| range.is_none_or(|(cidr, _)| cidr.prefix() < silent.prefix()))
+        {
+            Some(silent) if self.is_broken(Key::Prefix(silent)) => None,
+            Some(_) => Some(nobody),
+            None => Some(range.map_or(nobody, |(_, peer)| peer)),
+        }
+    }
+
+    fn silent_range(&self, address: Address) -> Option<Cidr> {
+        let silent = self.leftovers.keys().filter_map(|raw| match Key::of(raw)? {
+            Key::Prefix(cidr) if cidr.contains(address) && !self.prefixes.contains_key(&cidr) => Some(cidr),
+            _ => None,
+        });
+        silent.max_by_key(|cidr| cidr.prefix())
+    }
+
+    fn is_broken(&self, key: Key) -> bool {
+        !self.leftovers.is_empty() && self.leftovers.get(&key.raw()) == Some(&Leftover::Broken)
     }
 
     /// Who stands behind a destination: the backends of a Service port, where it is one.
-    fn destination(&self, probe: &Probe) -> PeerId {
-        let peer = self.identity(probe.peer);
+    fn destination(&self, probe: &Probe) -> Option<PeerId> {
+        let peer = self.peer(probe.peer)?;
         let transport = match probe.protocol {
             6 => Transport::Tcp,
             17 => Transport::Udp,
             132 => Transport::Sctp,
-            _ => return peer,
+            _ => return Some(peer),
         };
-        let at = |scope| {
+        let scopes: &[ServiceScope] = match peer.class() {
+            PeerClass::ClusterIp | PeerClass::ExternalIp => &[ServiceScope::Address(probe.peer)],
+            PeerClass::Node | PeerClass::LocalNode => &[ServiceScope::Peer(peer), ServiceScope::Address(probe.peer)],
+            _ => &[],
+        };
+        for scope in scopes {
             let key = ServiceKey {
-                scope,
+                scope: *scope,
                 transport,
                 port: probe.port,
                 v4: probe.peer.is_v4(),
             };
-            self.service_ports.get(&key).copied()
-        };
-        let by_address = || at(ServiceScope::Address(probe.peer));
-        let service = match peer.class() {
-            PeerClass::ClusterIp | PeerClass::ExternalIp => by_address(),
-            PeerClass::Node | PeerClass::LocalNode => at(ServiceScope::Peer(peer)).or_else(by_address),
-            _ => None,
-        };
-        service.unwrap_or(peer)
+            if self.is_broken(Key::ServicePort(key)) {
+                return None;
+            }
+            if let Some(service) = self.service_ports.get(&key) {
+                return Some(*service);
+            }
+        }
+        Some(peer)
     }
 
     fn cell(&self, policy: PolicyId, peer: PeerId, probe: &Probe) -> Option<Cell> {
+        if self.is_broken(Key::Policy(policy, peer)) {
+            return None;
+        }
         let named = self.policies.get(&(policy, peer));
         let slot = named.or_else(|| self.policies.get(&(policy, PeerId::plain(peer.class()))))?;
         let table = &self.tables.get(slot)?.table;
