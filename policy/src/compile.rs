@@ -39,7 +39,7 @@ pub use reach::{Reach, Selected};
 
 use crate::compiled::{Change, PeerClass, PeerId, RuleSlot, TableId};
 use crate::diagnostic::{Diagnostic, Problem, Severity};
-use crate::model::{Address, Cidr, Defense, Name};
+use crate::model::{Address, Defense, Name};
 use crate::world::{DocumentKey, World};
 
 use addresses::{Addresses, Claimed, Owner, Serial};
@@ -86,7 +86,6 @@ pub struct Compiler {
     fresh: bool,
     serial: Serial,
     defense: Defense,
-    pod_ranges: Vec<Cidr>,
     objects: Objects,
     rules: Rules,
     signatures: Signatures,
@@ -110,7 +109,6 @@ impl Compiler {
             fresh: true,
             serial: 0,
             defense: Defense::default(),
-            pod_ranges: Vec::new(),
             objects: Objects::default(),
             rules: Rules::default(),
             signatures: Signatures::default(),
@@ -269,13 +267,7 @@ impl Compiler {
     fn read_defense(&mut self, world: &World, dirt: &mut Dirt) {
         let new = world.defense();
         dirt.all |= new.local_node != self.defense.local_node || new.startup != self.defense.startup;
-        if new.pod_cidrs != self.pod_ranges {
-            self.pod_ranges
-                .iter()
-                .for_each(|cidr| self.ranges.remove_pod_range(*cidr));
-            new.pod_cidrs.iter().for_each(|cidr| self.ranges.add_pod_range(*cidr));
-            self.pod_ranges.clone_from(&new.pod_cidrs);
-        }
+        self.ranges.replace_pod_ranges(&self.defense.pod_cidrs, &new.pod_cidrs);
         self.defense = new;
     }
 
@@ -285,7 +277,9 @@ impl Compiler {
         if ranges_changed {
             let fixed = self.addresses.of_nodes_and_services();
             let within: Vec<Address> = fixed.filter(|address| self.ranges.is_touched(*address)).collect();
-            within.into_iter().for_each(|address| self.addresses.touch(address));
+            for address in within {
+                self.addresses.touch(address);
+            }
             for (cidr, before, after) in self.ranges.refresh(&mut self.sets, changes) {
                 self.services.count_node_peer(before, after, cidr.is_v4());
             }

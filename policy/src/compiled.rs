@@ -124,9 +124,9 @@ pub struct Cell {
     pub quiet_alert: bool,
     /// Under `AlertOnly`, a Drop here is logged by another node (the sender's).
     pub quiet_drop: bool,
-    /// The rule credited passes or alerts, and one of its port entries names the protocol or the port (entries without
-    /// a port that say `Any`, and rules without entries, name nothing): encapsulation from a pod to a node's address
-    /// is refused where this is not set.
+    /// The rule credited passes or alerts, and one of its port entries names the port, or the protocol by its number
+    /// (a transport as a whole, `Any` without a port and rules without entries name nothing): encapsulation from a pod
+    /// to a node's address is refused where this is not set.
     pub named: bool,
 }
 

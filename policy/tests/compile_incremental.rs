@@ -22,7 +22,7 @@ fn key(change: &Change) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_sequence_of_changes_equals_a_fresh_build(seed: u64, size in 0usize..60, steps in 1usize..25) {

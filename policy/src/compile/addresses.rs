@@ -65,9 +65,15 @@ pub(super) struct Addresses {
     dirty: FxHashSet<Address>,
 }
 
-/// Whether an address can be anybody's.
+/// Whether an address can be a pod's.
 pub(super) fn is_usable(address: Address) -> bool {
     !address.is_loopback() && !address.is_multicast_or_broadcast() && !address.ip().is_unspecified()
+}
+
+/// Whether an address can be a node's or a Service's: a link-local one never leaves its link, and on a pod's link it
+/// is the pod's or its own node's, whoever lists it.
+pub(super) fn is_routable(address: Address) -> bool {
+    is_usable(address) && !address.is_link_local()
 }
 
 impl Addresses {
@@ -266,8 +272,12 @@ impl Addresses {
         if before == after {
             return None;
         }
-        after.iter().for_each(|entry| sets.hold_peer(entry.peer));
-        before.iter().for_each(|entry| sets.release_peer(entry.peer));
+        if let Some(entry) = after {
+            sets.hold_peer(entry.peer);
+        }
+        if let Some(entry) = before {
+            sets.release_peer(entry.peer);
+        }
         changes.push(Change::Address(address, after));
         Some((before.map(|entry| entry.peer), after.map(|entry| entry.peer)))
     }

@@ -75,11 +75,8 @@ impl Slices {
     }
 }
 
-/// Where a pod's host port ends up for packets of one family: at each of the pod's own addresses.
+/// Where a pod's host port ends up for packets of one family: at the pod's first address of it.
 pub(super) fn of_host_port(pod: &Pod, container_port: u16, v4: bool) -> Vec<Backend> {
-    let own = pod.addresses.iter().filter(|address| address.is_v4() == v4);
-    let mut found: Vec<Backend> = own.map(|address| (*address, container_port)).collect();
-    found.sort_unstable();
-    found.dedup();
-    found
+    let first = pod.addresses.iter().find(|address| address.is_v4() == v4);
+    first.map(|address| (*address, container_port)).into_iter().collect()
 }

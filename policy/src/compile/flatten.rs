@@ -22,27 +22,29 @@ pub(crate) struct Covered {
     pub(crate) dimension: usize,
     pub(crate) first: u16,
     pub(crate) last: u16,
-    /// Whether the entry names this protocol or port, rather than everything.
+    /// Whether the entry names the port, or this protocol by its number: encapsulation is something that rules must
+    /// name to let it through, and `UDP` as a whole names none.
     pub(crate) named: bool,
 }
 
 /// Whether an entry says everything without naming anything.
-fn is_everything(entry: &PortEntry) -> bool {
+fn is_everything(entry: PortEntry) -> bool {
     entry.protocol == ProtocolMatch::Any && entry.ports == PortMatch::All
 }
 
-fn dimensions(entry: &PortEntry, add: &mut impl FnMut(Covered)) {
+fn dimensions(entry: PortEntry, add: &mut impl FnMut(Covered)) {
     let (first, last) = match entry.ports {
         PortMatch::All => WHOLE,
         PortMatch::Range(first, last) => (first, last),
     };
-    let named = !is_everything(entry);
+    let by_port = matches!(entry.ports, PortMatch::Range(..));
+    let everything = is_everything(entry);
     let mut part = |dimension, (first, last)| {
         add(Covered {
             dimension,
             first,
             last,
-            named,
+            named: by_port || (dimension == OTHER && !everything),
         });
     };
     match entry.protocol {
@@ -51,7 +53,7 @@ fn dimensions(entry: &PortEntry, add: &mut impl FnMut(Covered)) {
         ProtocolMatch::Sctp => part(SCTP, (first, last)),
         ProtocolMatch::Icmp => part(ICMP, (first, last)),
         ProtocolMatch::Icmpv6 => part(ICMPV6, (first, last)),
-        ProtocolMatch::Any if !named => (TCP..=OTHER).for_each(|dimension| part(dimension, WHOLE)),
+        ProtocolMatch::Any if everything => (TCP..=OTHER).for_each(|dimension| part(dimension, WHOLE)),
         ProtocolMatch::Any => [TCP, UDP, SCTP]
             .into_iter()
             .for_each(|dimension| part(dimension, (first, last))),
@@ -77,13 +79,13 @@ pub(crate) fn coverage(ports: Option<&[PortEntry]>, mut add: impl FnMut(Covered)
         ports: PortMatch::All,
     };
     let Some(entries) = ports else {
-        return dimensions(&everything, &mut add);
+        return dimensions(everything, &mut add);
     };
-    for entry in entries.iter().filter(|entry| !is_everything(entry)) {
-        dimensions(entry, &mut add);
+    for entry in entries.iter().filter(|entry| !is_everything(**entry)) {
+        dimensions(*entry, &mut add);
     }
-    if entries.iter().any(is_everything) {
-        dimensions(&everything, &mut add);
+    if entries.iter().copied().any(is_everything) {
+        dimensions(everything, &mut add);
     }
 }
 

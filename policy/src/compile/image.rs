@@ -55,8 +55,8 @@ impl Image {
             return entry.peer;
         }
         let longest = if address.is_v4() { 32 } else { 128 };
-        let around = (0..=longest).rev().map(|length| Cidr::around(address, length));
-        let found = around.filter_map(|cidr| self.prefixes.get(&cidr)).next();
+        let mut around = (0..=longest).rev().map(|length| Cidr::around(address, length));
+        let found = around.find_map(|cidr| self.prefixes.get(&cidr));
         found.copied().unwrap_or(PeerId::plain(PeerClass::World))
     }
 
@@ -80,8 +80,9 @@ impl Image {
         };
         let stands_for = match peer.class() {
             PeerClass::ClusterIp | PeerClass::ExternalIp => find(ServiceScope::Address(address)),
+            // Host ports at one address before node ports at all of them.
             PeerClass::Node | PeerClass::LocalNode => {
-                find(ServiceScope::Peer(peer)).or_else(|| find(ServiceScope::Address(address)))
+                find(ServiceScope::Address(address)).or_else(|| find(ServiceScope::Peer(peer)))
             }
             _ => None,
         };
@@ -97,6 +98,11 @@ impl Image {
             Hook::FromPod => (interface.egress, self.destination(other, protocol, port)),
             Hook::ToPod => (interface.ingress, self.peer_of(other)),
         };
+        self.cell(policy, peer, protocol, port)
+    }
+
+    /// What `policy` says of `peer` at a protocol and port (or ICMP type).
+    pub fn cell(&self, policy: PolicyId, peer: PeerId, protocol: Protocol, port: u16) -> Option<Cell> {
         Some(at(self.table(policy, peer)?, protocol, port))
     }
 

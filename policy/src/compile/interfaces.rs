@@ -63,8 +63,10 @@ fn identify(link: &Link, pods: &Pods) -> Identity {
 
 /// The link-local address that a MAC yields (modified EUI-64).
 fn link_local(mac: [u8; 6]) -> Option<Address> {
-    let [a, b, c, d, e, f] = mac;
-    let address = Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+    let mut octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, 0, 0, 0xff, 0xfe, 0, 0, 0];
+    octets[9..11].copy_from_slice(&mac[1..3]);
+    octets[13..].copy_from_slice(&mac[3..]);
+    let address = Ipv6Addr::from(octets);
     (mac != [0; 6]).then(|| address.into())
 }
 

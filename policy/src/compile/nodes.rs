@@ -2,7 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::addresses::{Addresses, Serial, is_usable};
+use super::addresses::{Addresses, Serial, is_routable};
 use super::ranges::Ranges;
 use crate::model::{Address, Cidr, Name};
 use crate::world::World;
@@ -100,8 +100,7 @@ impl Nodes {
             node.addresses = now;
             let document = world.node_document(&node.name);
             let cidrs = document.map(|node| node.pod_cidrs.clone()).unwrap_or_default();
-            node.pod_cidrs.iter().for_each(|cidr| ranges.remove_pod_range(*cidr));
-            cidrs.iter().for_each(|cidr| ranges.add_pod_range(*cidr));
+            ranges.replace_pod_ranges(&node.pod_cidrs, &cidrs);
             node.pod_cidrs = cidrs;
             let enforces = Some(world.enforces(&node.name));
             if node.enforces != enforces {
@@ -130,7 +129,7 @@ impl Nodes {
     }
 }
 
-/// A node's addresses, sorted. A link-local address that another node reports is on that node's links, not on ours.
+/// A node's addresses, sorted.
 fn addresses_of(node: &Node, world: &World) -> Vec<Address> {
     let document = world.node_document(&node.name);
     let status = document.iter().flat_map(|node| node.addresses.iter());
@@ -139,9 +138,7 @@ fn addresses_of(node: &Node, world: &World) -> Vec<Address> {
     let report = world.report(&node.name);
     let reported = report.iter().flat_map(|report| report.addresses.iter());
     let all = status.chain(&pods).chain(reported).copied();
-    let mut addresses: Vec<Address> = all
-        .filter(|address| is_usable(*address) && (node.local || !address.is_link_local()))
-        .collect();
+    let mut addresses: Vec<Address> = all.filter(|address| is_routable(*address)).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses

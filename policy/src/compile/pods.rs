@@ -97,21 +97,18 @@ impl Pods {
         if let Some(old) = old {
             self.leave(at, &old, new, rooms);
         }
-        match new {
-            Some(doc) => {
-                self.by_uid.insert(uid.clone(), at);
-                let seen = Seen {
-                    doc: doc.clone(),
-                    serial,
-                    signature,
-                };
-                put(&mut self.slots, at, seen);
-            }
-            None => {
-                self.by_uid.remove(uid);
-                self.ids.give(at);
-            }
-        }
+        let Some(doc) = new else {
+            self.by_uid.remove(uid);
+            self.ids.give(at);
+            return;
+        };
+        self.by_uid.insert(uid.clone(), at);
+        let seen = Seen {
+            doc: doc.clone(),
+            serial,
+            signature,
+        };
+        put(&mut self.slots, at, seen);
     }
 
     fn enter(&mut self, at: u32, doc: &Arc<Pod>, rooms: &mut Rooms<'_>) -> Option<SignatureId> {

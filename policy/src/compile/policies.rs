@@ -112,7 +112,9 @@ impl Policies {
         }
         let mut vacant: Vec<u32> = vacant.into_iter().collect();
         vacant.sort_unstable();
-        vacant.into_iter().for_each(|id| self.remove(id, changes));
+        for id in vacant {
+            self.remove(id, changes);
+        }
         fresh
     }
 
@@ -307,13 +309,13 @@ impl Work<'_, '_> {
     /// The peers that rules tell from their class, and those that have entries now.
     fn peers_concerned(&self) -> Vec<PeerId> {
         let direction = self.policy.key.direction;
-        let mut sels: FxHashSet<ObjectId> = FxHashSet::default();
+        let mut objects: FxHashSet<ObjectId> = FxHashSet::default();
         for side in &self.policy.key.sides {
             for own in POD.into_iter().chain(side.objects.iter().map(|id| Sel::object(*id))) {
-                sels.extend(self.judge.rules.opposite(own, direction).filter_map(Sel::as_object));
+                objects.extend(self.judge.rules.opposite(own, direction).filter_map(Sel::as_object));
             }
         }
-        let sets: FxHashSet<u32> = sels
+        let sets: FxHashSet<u32> = objects
             .into_iter()
             .flat_map(|object| self.judge.sets.with_object(object))
             .collect();

@@ -49,7 +49,7 @@ impl Range {
 /// All ranges.
 #[derive(Debug)]
 pub(super) struct Ranges {
-    ranges: FxHashMap<Cidr, Range>,
+    by_cidr: FxHashMap<Cidr, Range>,
     ordered: BTreeSet<Cidr>,
     /// Number of ranges of each length, IPv4 and IPv6.
     lengths: [[u32; 129]; 2],
@@ -60,7 +60,7 @@ pub(super) struct Ranges {
 impl Ranges {
     pub(super) fn new() -> Self {
         let mut ranges = Self {
-            ranges: FxHashMap::default(),
+            by_cidr: FxHashMap::default(),
             ordered: BTreeSet::new(),
             lengths: [[0; 129]; 2],
             dirty: FxHashSet::default(),
@@ -78,7 +78,7 @@ impl Ranges {
         if self.ordered.insert(cidr) {
             self.lengths[usize::from(!cidr.is_v4())][usize::from(cidr.prefix())] += 1;
         }
-        self.ranges.entry(cidr).or_default()
+        self.by_cidr.entry(cidr).or_default()
     }
 
     /// Matches one object anew.
@@ -97,14 +97,17 @@ impl Ranges {
         }
     }
 
-    /// A document calls `cidr` a pod range.
-    pub(super) fn add_pod_range(&mut self, cidr: Cidr) {
-        self.entry(cidr).pod_ranges += 1;
-    }
-
-    /// It no longer does.
-    pub(super) fn remove_pod_range(&mut self, cidr: Cidr) {
-        self.entry(cidr).pod_ranges -= 1;
+    /// A document calls `new` pod ranges and no longer `old`.
+    pub(super) fn replace_pod_ranges(&mut self, old: &[Cidr], new: &[Cidr]) {
+        if old == new {
+            return;
+        }
+        for cidr in old {
+            self.entry(*cidr).pod_ranges -= 1;
+        }
+        for cidr in new {
+            self.entry(*cidr).pod_ranges += 1;
+        }
     }
 
     /// The ranges that cover `cidr`, itself included, longest first.
@@ -115,7 +118,7 @@ impl Ranges {
             .filter(|length| lengths[usize::from(*length)] > 0);
         present.filter_map(move |length| {
             let wider = Cidr::around(cidr.network(), length);
-            Some((wider, self.ranges.get(&wider)?))
+            Some((wider, self.by_cidr.get(&wider)?))
         })
     }
 
@@ -172,14 +175,14 @@ impl Ranges {
 
     /// Says anew what changed. Answers the ranges whose peer changed, with the peers before and after.
     pub(super) fn refresh(&mut self, sets: &mut Sets, changes: &mut Vec<Change>) -> Vec<Changed> {
-        let mut changed = Vec::new();
+        let mut told = Vec::new();
         let mut affected: BTreeSet<Cidr> = BTreeSet::new();
         for wide in &self.dirty {
             affected.extend(self.ordered.range(*wide..).take_while(|cidr| wide.covers(**cidr)));
         }
         self.dirty.clear();
         for cidr in affected {
-            let idle = self.ranges.get(&cidr).is_none_or(Range::is_idle);
+            let idle = self.by_cidr.get(&cidr).is_none_or(Range::is_idle);
             let peer = (!idle).then(|| {
                 let class = self.class(cidr);
                 let objects = if class == PeerClass::Unresolved {
@@ -189,29 +192,33 @@ impl Ranges {
                 };
                 PeerId::new(class, sets.intern(&objects))
             });
-            let before = self.ranges.get(&cidr).and_then(|range| range.peer);
+            let before = self.by_cidr.get(&cidr).and_then(|range| range.peer);
             if peer != before {
-                peer.into_iter().for_each(|peer| sets.hold_peer(peer));
-                before.into_iter().for_each(|peer| sets.release_peer(peer));
+                if let Some(peer) = peer {
+                    sets.hold_peer(peer);
+                }
+                if let Some(before) = before {
+                    sets.release_peer(before);
+                }
                 changes.push(Change::Prefix(cidr, peer));
-                changed.push((cidr, before, peer));
+                told.push((cidr, before, peer));
             }
             if idle {
-                self.ranges.remove(&cidr);
+                self.by_cidr.remove(&cidr);
                 self.ordered.remove(&cidr);
                 self.lengths[usize::from(!cidr.is_v4())][usize::from(cidr.prefix())] -= 1;
-            } else if let Some(range) = self.ranges.get_mut(&cidr) {
+            } else if let Some(range) = self.by_cidr.get_mut(&cidr) {
                 range.peer = peer;
             }
         }
-        changed
+        told
     }
 
     /// All ranges with their peers, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Cidr, PeerId)> {
         self.ordered
             .iter()
-            .filter_map(|cidr| Some((*cidr, self.ranges.get(cidr)?.peer?)))
+            .filter_map(|cidr| Some((*cidr, self.by_cidr.get(cidr)?.peer?)))
     }
 }
 

@@ -1,11 +1,14 @@
 //! Ports at which an address stands for backends: of Services, node ports, and host ports.
 
+mod claims;
+mod content;
+
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::addresses::{Addresses, Listed, Serial, is_usable};
-use super::backends::{Backend, Slices, of_host_port};
+use super::addresses::{Addresses, Listed, Serial, is_routable};
+use super::backends::{Backend, Slices};
 use super::ids::Interned;
 use super::nodes::Nodes;
 use super::pods::Pods;
@@ -75,6 +78,8 @@ pub(super) struct Services {
     claims: FxHashMap<Claimant, Claim>,
     keys: FxHashMap<ServiceKey, Key>,
     at_address: FxHashMap<Address, FxHashSet<ServiceKey>>,
+    /// Keys at addresses that host ports claim, by what they share with a node port.
+    host_keys: FxHashMap<(Transport, u16), FxHashSet<ServiceKey>>,
     by_backend: FxHashMap<Address, Vec<Claimant>>,
     /// Claimants found at node addresses.
     at_nodes: FxHashSet<Claimant>,
@@ -115,7 +120,7 @@ impl Services {
         let external = service.external_ips.iter().map(|address| (*address, Listed::External));
         claim.listed = cluster
             .chain(external)
-            .filter(|(address, _)| is_usable(*address))
+            .filter(|(address, _)| is_routable(*address))
             .collect();
         claim
             .listed
@@ -169,14 +174,15 @@ impl Services {
         }
     }
 
-    /// Ranges changed: backends that only ranges speak of are looked at again.
+    /// Ranges changed: backends and host ports at addresses that only ranges speak of are looked at again.
     pub(super) fn ranges_changed(&mut self, addresses: &Addresses) {
-        let inexact = self
-            .by_backend
-            .iter()
-            .filter(|(address, _)| addresses.entry(**address).is_none());
-        self.dirty
-            .extend(inexact.flat_map(|(_, claimants)| claimants.iter().cloned()));
+        let is_inexact = |address: &Address| addresses.entry(*address).is_none();
+        let inexact = self.by_backend.iter().filter(|(address, _)| is_inexact(address));
+        let claimants = inexact.flat_map(|(_, claimants)| claimants.iter().cloned());
+        self.dirty.extend(claimants);
+        let inexact = self.at_address.iter().filter(|(address, _)| is_inexact(address));
+        self.dirty_keys
+            .extend(inexact.flat_map(|(_, keys)| keys.iter().copied()));
     }
 
     /// Looks at what changed and tells the new entries.
@@ -186,6 +192,14 @@ impl Services {
         for claimant in dirty {
             self.look_at(&claimant, view);
         }
+        // A host port at one address stands for what is behind the node port of the same number too.
+        let node_ports = self
+            .dirty_keys
+            .iter()
+            .filter(|key| matches!(key.scope, ServiceScope::Peer(_)));
+        let alike = node_ports.filter_map(|key| self.host_keys.get(&(key.transport, key.port)));
+        let alike: Vec<ServiceKey> = alike.flatten().copied().collect();
+        self.dirty_keys.extend(alike);
         let mut keys: Vec<ServiceKey> = self.dirty_keys.drain().collect();
         keys.sort_unstable();
         for key in keys {
@@ -196,7 +210,7 @@ impl Services {
     fn look_at(&mut self, claimant: &Claimant, view: &View<'_>) {
         let old = self.claims.remove(claimant).unwrap_or_default();
         let new = match claimant {
-            Claimant::Service(namespace, name) => self.of_service((namespace.clone(), name.clone()), &old, view),
+            Claimant::Service(namespace, name) => self.of_service(&(namespace.clone(), name.clone()), &old, view),
             Claimant::Pod(pod) => self.of_pod(*pod, view),
         };
         for (key, _) in &old.keys {
@@ -225,6 +239,10 @@ impl Services {
                 .push((claimant.clone(), *port));
             if let ServiceScope::Address(address) = key.scope {
                 self.at_address.entry(address).or_default().insert(*key);
+                if matches!(claimant, Claimant::Pod(_)) {
+                    let alike = self.host_keys.entry((key.transport, key.port)).or_default();
+                    alike.insert(*key);
+                }
             }
             self.dirty_keys.insert(*key);
         }
@@ -234,180 +252,8 @@ impl Services {
         self.claims.insert(claimant.clone(), new);
     }
 
-    fn of_service(&mut self, key: (Name, Name), old: &Claim, view: &View<'_>) -> Option<Claim> {
-        let claimant = Claimant::Service(key.0.clone(), key.1.clone());
-        let service = view.world.service(&key)?;
-        let mut claim = Claim {
-            serial: old.serial,
-            listed: old.listed.clone(),
-            ..Claim::default()
-        };
-        self.at_nodes.remove(&claimant);
-        for (index, port) in service.ports.iter().enumerate() {
-            let backends = [true, false].map(|v4| self.slices.of(&key, port, v4));
-            claim.ports.push(Port { backends });
-            let mut add = |scope: ServiceScope, number: u16, v4: bool| {
-                let key = ServiceKey {
-                    scope,
-                    transport: port.transport,
-                    port: number,
-                    v4,
-                };
-                claim.keys.push((key, index));
-            };
-            for (address, _) in &claim.listed {
-                add(ServiceScope::Address(*address), port.port, address.is_v4());
-            }
-            let Some(node_port) = port.node_port else { continue };
-            self.at_nodes.insert(claimant.clone());
-            for (peer, v4) in self.node_peers.keys() {
-                add(ServiceScope::Peer(*peer), node_port, *v4);
-            }
-        }
-        claim.finish();
-        Some(claim)
-    }
-
-    fn of_pod(&mut self, at: u32, view: &View<'_>) -> Option<Claim> {
-        let node = view.pods.with_host_ports.get(&at)?;
-        let pod = &view.pods.get(at)?.doc;
-        let mut claim = Claim::default();
-        self.at_nodes.remove(&Claimant::Pod(at));
-        for (index, port) in pod.host_ports.iter().enumerate() {
-            let backends = [true, false].map(|v4| of_host_port(pod, port.container_port, v4));
-            let served = |v4: bool| !backends[usize::from(!v4)].is_empty();
-            let mut add = |scope: ServiceScope, v4: bool| {
-                let key = ServiceKey {
-                    scope,
-                    transport: port.transport,
-                    port: port.port,
-                    v4,
-                };
-                if served(v4) {
-                    claim.keys.push((key, index));
-                }
-            };
-            let everywhere = port.address.is_none_or(|address| address.ip().is_unspecified());
-            if everywhere && view.world.is_local(pod) {
-                // The local node's peers are this node's alone, and some of its addresses have no entry.
-                self.at_nodes.insert(Claimant::Pod(at));
-                let local = self
-                    .node_peers
-                    .keys()
-                    .filter(|(peer, _)| peer.class() == PeerClass::LocalNode);
-                local.for_each(|(peer, v4)| add(ServiceScope::Peer(*peer), *v4));
-            } else {
-                let fits = |address: &&Address| everywhere || port.address == Some(**address);
-                let own = view.nodes.addresses(node).iter().filter(fits);
-                own.for_each(|address| add(ServiceScope::Address(*address), address.is_v4()));
-            }
-            claim.ports.push(Port { backends });
-        }
-        claim.finish();
-        Some(claim)
-    }
-
-    fn tell(&mut self, key: ServiceKey, view: &View<'_>, changes: &mut Vec<Change>) {
-        let content = self.content(key, view);
-        let Some(entry) = self.keys.get_mut(&key) else { return };
-        let idle = entry.claims.is_empty();
-        let before = entry.told;
-        let after = content.map(|content| PeerId::new(PeerClass::ServicePort, self.contents.hold(content)));
-        entry.told = after;
-        if let Some(before) = before {
-            self.contents.drop_one(before.number());
-        }
-        if before != after {
-            changes.push(Change::ServicePort(key, after));
-        }
-        if idle {
-            self.keys.remove(&key);
-            if let ServiceScope::Address(address) = key.scope
-                && let Some(keys) = self.at_address.get_mut(&address)
-            {
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.at_address.remove(&address);
-                }
-            }
-        }
-    }
-
-    /// What the key stands for; none where nobody claims it or the address is another's.
-    fn content(&self, key: ServiceKey, view: &View<'_>) -> Option<Content> {
-        let entry = self.keys.get(&key)?;
-        let peer_of = |address| match view.addresses.entry(address) {
-            Some(entry) => entry.peer,
-            None => view.ranges.peer_of(address),
-        };
-        let node = match key.scope {
-            ServiceScope::Peer(peer) => Some(peer),
-            ServiceScope::Address(address) => match view.addresses.entry(address)?.peer {
-                peer if matches!(peer.class(), PeerClass::Node | PeerClass::LocalNode) => Some(peer),
-                peer if matches!(peer.class(), PeerClass::ClusterIp | PeerClass::ExternalIp) => None,
-                _ => return None,
-            },
-        };
-        // A Service's own ports count at its addresses, node ports and host ports at a node's.
-        let counts = |claimant: &Claimant| match key.scope {
-            ServiceScope::Peer(_) => true,
-            ServiceScope::Address(_) => matches!(claimant, Claimant::Pod(_)) == node.is_some(),
-        };
-        let mut claims = entry.claims.iter().filter(|(claimant, _)| counts(claimant)).peekable();
-        claims.peek()?;
-        let behind = |(claimant, port): &(Claimant, usize)| {
-            let port = self.claims.get(claimant).and_then(|claim| claim.ports.get(*port));
-            port.map_or(&[][..], |port| &port.backends[usize::from(!key.v4)])
-        };
-        let mut parts: Vec<Part> = claims
-            .flat_map(behind)
-            .map(|(address, port)| {
-                let peer = peer_of(*address);
-                let unseen = node.is_some() || is_unseen(peer.class());
-                Part {
-                    peer,
-                    port: *port,
-                    unseen,
-                }
-            })
-            .collect();
-        parts.extend(node.map(|peer| Part {
-            peer,
-            port: key.port,
-            unseen: true,
-        }));
-        parts.sort_unstable();
-        parts.dedup();
-        let transport = if parts.is_empty() {
-            Transport::Tcp
-        } else {
-            key.transport
-        };
-        Some(Content { transport, parts })
-    }
-
     /// All entries, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ServiceKey, PeerId)> {
         self.keys.iter().filter_map(|(key, entry)| Some((*key, entry.told?)))
-    }
-}
-
-/// Whether no pod hook sees what goes to a peer of this class.
-fn is_unseen(class: PeerClass) -> bool {
-    !matches!(
-        class,
-        PeerClass::LocalPod | PeerClass::RemotePod | PeerClass::Unresolved
-    )
-}
-
-impl Claim {
-    /// Keys and backends in order, without repeats.
-    fn finish(&mut self) {
-        self.keys.sort_unstable();
-        self.keys.dedup();
-        let all = self.ports.iter().flat_map(|port| port.backends.iter().flatten());
-        self.backends = all.map(|(address, _)| *address).collect();
-        self.backends.sort_unstable();
-        self.backends.dedup();
     }
 }

@@ -24,7 +24,9 @@ pub(super) struct Touched {
 impl Touched {
     pub(super) fn new(keys: &[DocumentKey]) -> Self {
         let mut touched = Self::default();
-        keys.iter().for_each(|key| touched.add(key.clone()));
+        for key in keys {
+            touched.add(key.clone());
+        }
         touched
     }
 

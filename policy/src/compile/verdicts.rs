@@ -180,7 +180,7 @@ impl<'a> Judge<'a> {
         }
         let cells = policy.sides.iter().map(|side| {
             let judged = content.parts.iter().map(|part| Judged {
-                cell: self.one_cell(policy.direction, side, part, content),
+                cell: self.one_cell(policy.direction, side, *part, content),
                 unseen: part.unseen,
             });
             service(self.rules, &judged.collect::<Vec<_>>())
@@ -189,7 +189,7 @@ impl<'a> Judge<'a> {
         cell.unwrap_or(constant(Action::Drop, Reason::Startup))
     }
 
-    fn one_cell(&self, direction: Direction, side: &OwnSide, part: &Part, content: &Content) -> Cell {
+    fn one_cell(&self, direction: Direction, side: &OwnSide, part: Part, content: &Content) -> Cell {
         let protocol: Protocol = content.transport.into();
         let (class, objects) = (part.peer.class(), self.objects_of(part.peer));
         if class == PeerClass::Unresolved {

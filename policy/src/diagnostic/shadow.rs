@@ -98,8 +98,8 @@ fn covered_by(rule: &DefenseRule, earlier: &[&Decided]) -> Option<Vec<usize>> {
 /// The interval around `port`: its end and its rule.
 fn at(list: &[(u16, u16, usize)], port: u32) -> Option<(u16, usize)> {
     let after = list.partition_point(|(first, ..)| u32::from(*first) <= port);
-    let (_, last, rule) = list.get(after.checked_sub(1)?)?;
-    (u32::from(*last) >= port).then_some((*last, *rule))
+    let (_, end, rule) = list.get(after.checked_sub(1)?)?;
+    (u32::from(*end) >= port).then_some((*end, *rule))
 }
 
 /// Gives what is still undecided of `part` to `rule`.
@@ -117,9 +117,10 @@ fn fill(list: &mut Vec<(u16, u16, usize)>, part: Covered, rule: usize) {
         gaps.push((next, u32::from(part.last)));
     }
     for (first, last) in gaps {
-        let ends = u16::try_from(first).ok().zip(u16::try_from(last).ok());
-        let Some((first, last)) = ends else { continue };
-        let place = list.partition_point(|(other, ..)| *other < first);
-        list.insert(place, (first, last, rule));
+        let (Ok(start), Ok(end)) = (u16::try_from(first), u16::try_from(last)) else {
+            continue;
+        };
+        let place = list.partition_point(|(other, ..)| *other < start);
+        list.insert(place, (start, end, rule));
     }
 }

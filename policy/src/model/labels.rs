@@ -50,13 +50,14 @@ pub struct Requirement {
 }
 
 impl Requirement {
-    /// Kubernetes' meaning: `NotIn` and `DoesNotExist` hold for labels without the key.
+    /// Kubernetes' meaning: `NotIn` and `DoesNotExist` hold for labels without the key. A `NotIn` that lists nothing is
+    /// an emptied list and matches nothing (case 54).
     pub fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.key);
         let listed = || value.is_some_and(|v| self.values.iter().any(|w| **w == *v));
         match self.operator {
             Operator::In => listed(),
-            Operator::NotIn => !listed(),
+            Operator::NotIn => !self.values.is_empty() && !listed(),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
         }
@@ -76,5 +77,22 @@ impl LabelSelector {
     /// Whether `labels` are selected.
     pub fn matches(&self, labels: &Labels) -> bool {
         !self.requirements.is_empty() && self.requirements.iter().all(|r| r.matches(labels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Labels, Operator, Requirement};
+
+    #[test]
+    fn case_54_a_not_in_that_lists_nothing_matches_nothing() {
+        let requirement = |values: &[&str]| Requirement {
+            key: "tier".into(),
+            operator: Operator::NotIn,
+            values: values.iter().map(|value| (*value).into()).collect(),
+        };
+        let labels = Labels::new([("app", "web")]);
+        assert!(requirement(&["a"]).matches(&labels));
+        assert!(!requirement(&[]).matches(&labels));
     }
 }
