@@ -16,9 +16,6 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 
 /// File name and text of every CRD manifest, in the order in which they are applied. The text is the same on every
 /// machine, ends with a line feed and is what `kubectl apply -f` reads.
-///
-/// # Errors
-/// Where a definition has no YAML form, which a test excludes.
 pub fn manifests() -> Vec<(String, String)> {
     definitions()
         .iter()

@@ -4,6 +4,7 @@
 //! CRD has; then the rules are held against what is left when the faults of shape are repaired, except where a repair
 //! could be what breaks the rule.
 
+mod fault;
 mod metadata;
 mod shape;
 
@@ -74,7 +75,7 @@ pub fn is_ours(api_version: &str, kind: &str) -> bool {
 /// Everything that is wrong with it, first the shape, then the rules, each in the order of the fields; never empty.
 pub fn read(value: &Value) -> Result<Document, Vec<Violation>> {
     let Some(root) = value.as_object() else {
-        return Err(vec![shape::wrong_type("", "an object", value)]);
+        return Err(vec![fault::wrong_type("", "an object", value)]);
     };
     let mut faults = Vec::new();
     match root.get("apiVersion").and_then(Value::as_str) {
@@ -148,7 +149,7 @@ fn read_as<T: Kind>(
     let metadata = metadata::read(root.get("metadata"), &mut shape);
     let mut typed = serde_json::from_value::<T>(Value::Object(object)).map_err(|error| {
         // The repaired object has the schema's shape, so this is a schema that serde does not agree with.
-        shape.fault(metadata::serde_fault("spec", &error));
+        shape.fault(fault::serde_fault("spec", &error));
         faults.iter().cloned().chain(shape.take()).collect::<Vec<_>>()
     })?;
     *typed.meta_mut() = metadata;

@@ -122,7 +122,7 @@ pub struct UnknownWord {
 impl UnknownWord {
     pub(crate) fn new<'a>(found: &str, accepted: impl Iterator<Item = &'a str>) -> Self {
         Self {
-            found: crate::violation::escaped(found),
+            found: crate::violation::shortened(found),
             accepted: accepted.collect::<Vec<_>>().join(", "),
         }
     }

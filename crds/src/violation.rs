@@ -33,12 +33,20 @@ impl std::error::Error for Violation {}
 /// Longest value shown in a message, in characters.
 const SHOWN: usize = 80;
 
-/// Text for a terminal or a log: control characters and what changes the direction or the width of text are escaped,
-/// and what is longer than a line is cut.
+/// Text for a terminal or a log: control characters and what changes the direction or the width of text are escaped.
 pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(4 * SHOWN));
+    cut(text, usize::MAX)
+}
+
+/// [`escaped`] text of at most 80 characters, so that a message stays a line; what was cut ends in `...`.
+pub fn shortened(text: &str) -> String {
+    cut(text, SHOWN)
+}
+
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(most));
     for (count, c) in text.chars().enumerate() {
-        if count == SHOWN {
+        if count == most {
             out.push_str("...");
             break;
         }
@@ -61,7 +69,7 @@ fn is_invisible(c: char) -> bool {
 
 /// A text as a message shows it.
 pub(crate) fn shown(text: &str) -> String {
-    format!("`{}`", escaped(text))
+    format!("`{}`", shortened(text))
 }
 
 /// The path of the field `key` of the object at `path`; a key that is no plain identifier is quoted.
@@ -71,7 +79,7 @@ pub(crate) fn join(path: &str, key: &str) -> String {
     match (plain, path.is_empty()) {
         (true, true) => key.to_owned(),
         (true, false) => format!("{path}.{key}"),
-        (false, _) => format!("{path}[\"{}\"]", escaped(key)),
+        (false, _) => format!("{path}[\"{}\"]", shortened(key)),
     }
 }
 
@@ -84,7 +92,7 @@ pub(crate) fn entry(path: &str, key: &str) -> String {
     if plain && key.len() <= 317 {
         format!("{path}[{key}]")
     } else {
-        format!("{path}[\"{}\"]", escaped(key))
+        format!("{path}[\"{}\"]", shortened(key))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use cellwall_crds::{
     Condition, ConditionStatus, ConditionType, Document, InterceptState, InterceptStatus, InterceptStatusReport, Mode,
-    Reason, Violation, escaped, is_ours, read, set_condition,
+    Reason, Violation, escaped, is_ours, read, set_condition, shortened,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -115,7 +115,8 @@ fn what_a_terminal_would_act_on_is_shown_and_not_sent() {
     ] {
         assert_eq!(escaped(raw), shown);
     }
-    assert_eq!(escaped(&"x".repeat(100)), format!("{}...", "x".repeat(80)));
+    assert_eq!(escaped(&"x".repeat(100)), "x".repeat(100));
+    assert_eq!(shortened(&"\n".repeat(81)), format!("{}...", "\\u{a}".repeat(80)));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Metadata: Kubernetes' own fields, as its API server reads them, and strict about names that it does not know.
 
-use super::shape::{Shape, unknown_field, wrong_type};
+use super::fault::{serde_fault, unknown_field, wrong_type};
+use super::shape::Shape;
 use crate::Violation;
-use crate::violation::{escaped, join};
+use crate::violation::join;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -80,14 +81,4 @@ pub(super) fn typed<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, 
             });
         serde_fault(&at, error.inner())
     })
-}
-
-/// What serde says, at the path where it says it.
-pub(super) fn serde_fault(path: &str, error: &serde_json::Error) -> Violation {
-    Violation {
-        path: path.to_owned(),
-        found: None,
-        message: escaped(&error.to_string()),
-        remedy: "write it as `kubectl explain` shows it".to_owned(),
-    }
 }
