@@ -6,6 +6,7 @@ pub mod json;
 pub mod node;
 pub mod path;
 pub mod problem;
+pub mod retain;
 pub mod scalar;
 pub mod text;
 pub mod typed;

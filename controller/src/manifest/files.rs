@@ -56,8 +56,6 @@ pub enum FileState {
 pub struct Scan {
     /// Every manifest, by path as found below the root as given.
     pub files: BTreeMap<Arc<Path>, FileState>,
-    /// Device and inode of those that are regular files.
-    pub identities: BTreeMap<Arc<Path>, (u64, u64)>,
     /// Files and directories about which nothing is known: that a file below is not in `files` does not mean that it
     /// is gone.
     pub blind: Vec<PathBuf>,
@@ -181,7 +179,6 @@ impl Scanner {
         let mut known = BTreeMap::new();
         for (path, stamp) in found.files {
             let path: Arc<Path> = path.into();
-            scan.identities.insert(Arc::clone(&path), stamp.identity);
             bytes += stamp.size.min(super::text::MAX_FILE_BYTES);
             let before = self.known.remove(&path);
             let state = if bytes > MAX_TOTAL_BYTES {
@@ -236,11 +233,13 @@ impl Scanner {
 /// Whether a file that is new or different had better be left alone for now.
 fn is_changing(path: &Path, stamp: Stamp, before: Option<&Known>, writers: Writers<'_>, last: bool) -> bool {
     let young = !last && age(stamp).is_some_and(|age| age < YOUNG);
+    let had_documents = before.is_some_and(|before| !before.content.documents().is_empty());
     match writers {
         Writers::Ignored => false,
-        Writers::Known(writers) => young || writers.contains(path),
+        // why: an empty file that had nothing to lose is what it seems, however long it is held open.
+        Writers::Known(writers) => young || (writers.contains(path) && (stamp.size > 0 || had_documents)),
         Writers::Unknown => {
-            let emptied = stamp.size == 0 && before.is_some_and(|before| !before.content.documents().is_empty());
+            let emptied = stamp.size == 0 && had_documents;
             young || (emptied && age(stamp).is_some_and(|age| age < EMPTY))
         }
     }

@@ -276,7 +276,7 @@ fn renaming_never_hides_a_file() {
             }
         });
         let none = BTreeSet::new();
-        for _ in 0..30 {
+        for _ in 0..10 {
             let scan = scanner.scan_found(find(&[directory.path().to_owned()]), Writers::Known(&none));
             let seen = scan.files.values().any(|state| matches!(state, FileState::Read(_) | FileState::Unsettled));
             assert!(seen || scan.unsettled, "{scan:?}");
