@@ -3,8 +3,11 @@
 mod namespaces;
 
 use std::borrow::Cow;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cellwall_datapath::attach::{Hook, HookState, Mechanism, Outcome};
@@ -29,21 +32,18 @@ fn options(mechanism: Mechanism) -> Options {
     }
 }
 
-/// The same build but for its answer "next", which is "drop": another tag, another verdict.
-fn dropping(mechanism: Mechanism) -> Options {
-    // `r0 = -1` in the three ways that a compiler writes it.
-    let wide = [0x18, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
-    let narrow = |opcode| [opcode, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
+/// A build that differs in one instruction: it asks the other clock. Another tag, the same verdicts.
+fn another_build(mechanism: Mechanism) -> Options {
+    let call = |helper| [0x85, 0, 0, 0, helper, 0, 0, 0];
     let mut object = OBJECT.to_vec();
     let mut found = 0;
-    for at in 0..object.len() - wide.len() {
-        let code = &mut object[at..at + wide.len()];
-        if code == wide || code.starts_with(&narrow(0xb7)) || code.starts_with(&narrow(0xb4)) {
-            code[4..8].copy_from_slice(&[2, 0, 0, 0]);
+    for at in 0..object.len() - 8 {
+        if object[at..at + 8] == call(160) {
+            object[at..at + 8].copy_from_slice(&call(5));
             found += 1;
         }
     }
-    assert!(found > 0, "the object has no answer to change");
+    assert!(found > 0, "the object has no coarse clock to exchange");
     Options {
         object: Some(Cow::Owned(object)),
         ..options(mechanism)
@@ -53,11 +53,13 @@ fn dropping(mechanism: Mechanism) -> Options {
 /// Opens and says that nothing is to be evaluated, so that everything passes.
 fn open_off(place: &Place, options: Options) -> (Instance, Opening) {
     let (mut instance, opening) = Instance::open(place.clone(), options).unwrap();
-    instance
-        .maps_mut()
-        .activate(Active::sealed(1, switches::OFF, 0))
-        .unwrap();
+    switch(&mut instance, switches::OFF);
     (instance, opening)
+}
+
+/// Without `OFF`, an interface that no endpoint is told for drops everything: what still passes met no program.
+fn switch(instance: &mut Instance, switches: u32) {
+    instance.maps_mut().activate(Active::sealed(1, switches, 0)).unwrap();
 }
 
 /// Whether the pod can open a connection to the node.
@@ -88,9 +90,11 @@ fn case_68_programs_maps_and_links_stay_when_the_agent_ends_and_the_next_one_tak
             assert_eq!(opening, Opening::First);
             let outcomes = instance.attach(&link).unwrap();
             assert!(both(&outcomes, &Outcome::Attached), "{outcomes:?}");
+            assert!(reaches(&node, &pod));
+            switch(&mut instance, 0);
             instance.program(Hook::FromPod).unwrap()
         });
-        assert!(reaches(&node, &pod));
+        assert!(!reaches(&node, &pod), "the agent is gone, its programs are not");
         node.within(|| {
             let (mut instance, opening) = Instance::open(place.clone(), options(mechanism)).unwrap();
             assert_eq!(opening, Opening::Adopted, "{mechanism:?}");
@@ -105,24 +109,34 @@ fn case_68_programs_maps_and_links_stay_when_the_agent_ends_and_the_next_one_tak
 }
 
 #[test]
-fn case_67_a_new_build_takes_the_old_ones_place_in_its_links() {
+fn case_67_a_new_build_takes_the_old_ones_place_and_no_packet_finds_a_gap() {
     for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
         let mut node = Node::new();
         let (place, pod) = (node.place(), node.pod("veth-0", 1));
         let link = node.link("veth-0");
-        node.within(|| open_off(&place, options(mechanism)).0.attach(&link).unwrap());
-        assert!(reaches(&node, &pod));
         node.within(|| {
-            let (instance, opening) = Instance::open(place.clone(), dropping(mechanism)).unwrap();
-            assert_eq!(opening, Opening::Replaced { hooks: 2 }, "{mechanism:?}");
-            let states = instance.inspect(&link).unwrap();
-            assert!(sound(&states), "{states:?}");
-            assert_eq!(states[0].program, Some(instance.program(Hook::FromPod).unwrap().0));
+            let (mut instance, _) = open_off(&place, options(mechanism));
+            instance.attach(&link).unwrap();
+            switch(&mut instance, 0);
         });
-        assert!(!reaches(&node, &pod), "the new build drops");
-        let opening = node.within(|| Instance::open(place.clone(), options(mechanism)).unwrap().1);
-        assert_eq!(opening, Opening::Replaced { hooks: 2 });
-        assert!(reaches(&node, &pod));
+        let flood = Flood::start(&node, &pod);
+        for build in [another_build(mechanism), options(mechanism), another_build(mechanism)] {
+            node.within(|| {
+                let (instance, opening) = Instance::open(place.clone(), build).unwrap();
+                assert_eq!(opening, Opening::Replaced { hooks: 2 }, "{mechanism:?}");
+                let states = instance.inspect(&link).unwrap();
+                assert!(sound(&states), "{states:?}");
+                assert_eq!(states[0].program, Some(instance.program(Hook::FromPod).unwrap().0));
+            });
+        }
+        assert_eq!(flood.received(), 0, "{mechanism:?}");
+        node.within(|| {
+            switch(
+                &mut Instance::open(place.clone(), another_build(mechanism)).unwrap().0,
+                switches::OFF,
+            )
+        });
+        assert!(settled(|| flood.received() > 0), "the flood would have been seen");
     }
 }
 
@@ -233,7 +247,7 @@ fn a_restart_outlives_interfaces_that_went_meanwhile() {
     let link = node.link("veth-0");
     node.within(|| open_off(&place, options(Mechanism::Tcx)).0.attach(&link).unwrap());
     run(&format!("ip -n {} link del veth-0", node.name()));
-    let (_instance, opening) = node.within(|| Instance::open(place.clone(), dropping(Mechanism::Tcx)).unwrap());
+    let (_instance, opening) = node.within(|| Instance::open(place.clone(), another_build(Mechanism::Tcx)).unwrap());
     assert_eq!(opening, Opening::Replaced { hooks: 0 });
 }
 
@@ -291,7 +305,11 @@ fn an_uninstall_without_an_agent_leaves_nothing_of_ours_and_everything_of_others
         let mut node = Node::new();
         let (place, other, pod) = (node.place(), node.place(), node.pod("veth-0", 1));
         let link = node.link("veth-0");
-        node.within(|| open_off(&place, dropping(mechanism)).0.attach(&link).unwrap());
+        node.within(|| {
+            let (mut instance, _) = open_off(&place, options(mechanism));
+            instance.attach(&link).unwrap();
+            switch(&mut instance, 0);
+        });
         let mut theirs = node.within(|| open_off(&other, options(mechanism)).0);
         node.within(|| theirs.attach(&link).unwrap());
         assert!(!reaches(&node, &pod));
@@ -316,8 +334,9 @@ fn a_pod_that_is_none_any_more_loses_our_programs_only() {
         let mut node = Node::new();
         let (place, pod) = (node.place(), node.pod("veth-0", 1));
         let link = node.link("veth-0");
-        let (mut instance, _) = node.within(|| open_off(&place, dropping(mechanism)));
+        let (mut instance, _) = node.within(|| open_off(&place, options(mechanism)));
         node.within(|| instance.attach(&link).unwrap());
+        switch(&mut instance, 0);
         assert!(!reaches(&node, &pod));
         node.within(|| instance.detach(&link).unwrap());
         assert!(settled(|| reaches(&node, &pod)), "{mechanism:?}");
@@ -415,6 +434,61 @@ fn case_38_the_sweep_deletes_what_is_over_and_nothing_else() {
     assert_eq!(left, 20);
     let ended = counters::sweep(&place, 7, |_| ControlFlow::Break(())).unwrap();
     assert!(ended.seen <= 7, "a pass that is ended does no more work: {ended:?}");
+}
+
+/// A pod that sends datagrams to the node as fast as it can, until this is dropped.
+struct Flood {
+    receiver: UdpSocket,
+    stop: Arc<AtomicBool>,
+    sender: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    fn start(node: &Node, pod: &str) -> Self {
+        let mac = run(&format!(
+            "ip netns exec {} cat /sys/class/net/veth-0/address",
+            node.name()
+        ));
+        // Without this no datagram leaves the pod: ARP is dropped as well.
+        run(&format!(
+            "ip -n {pod} neigh replace 192.0.2.254 lladdr {} dev eth0",
+            mac.trim()
+        ));
+        let receiver = node.within(|| UdpSocket::bind("192.0.2.254:0").unwrap());
+        receiver.set_nonblocking(true).unwrap();
+        let to = receiver.local_addr().unwrap();
+        let socket = inside(pod, || UdpSocket::bind("192.0.2.1:0").unwrap());
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let sender = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                // A datagram that the program dropped counts as sent.
+                let _sent = socket.send_to(b"through", to);
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        });
+        Self {
+            receiver,
+            stop,
+            sender: Some(sender),
+        }
+    }
+
+    /// Datagrams that arrived since it was last asked.
+    fn received(&self) -> u32 {
+        let mut received = 0;
+        while self.receiver.recv(&mut [0; 16]).is_ok() {
+            received += 1;
+        }
+        received
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ended = self.sender.take().map(JoinHandle::join);
+    }
 }
 
 /// Waits for what the kernel does in its own time, after the last reference to a link is gone.

@@ -193,7 +193,13 @@ impl Place {
             return Ok(());
         }
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some("bpf"), &self.root, Some("bpf"), flags, Some("mode=0700")).map_err(|errno| failed(errno.into()))
+        mount(Some("bpf"), &self.root, Some("bpf"), flags, Some("mode=0700")).map_err(|errno| failed(errno.into()))?;
+        // In a mount namespace of our own (a container, `ip netns exec`) the pins go when it goes.
+        tracing::warn!(
+            path = %self.root.display(),
+            "mounted a BPF file system: enforcement outlives this agent as long as this mount namespace is there"
+        );
+        Ok(())
     }
 
     /// Makes the instance's directory ours until the returned lock is dropped, or this process ends.
