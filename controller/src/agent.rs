@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use crate::api::{self, Ask, Request, client};
 use crate::cli::args::{InstanceArgs, LogFormat, RunArgs};
 use crate::http::{self, Health};
+use crate::manifest::watch::{Follower, Pace};
 use crate::records::recent::Recent;
 use crate::records::sink::Sink;
 
@@ -66,7 +67,9 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let http = http::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     // Subscribed before anything is listed: what changes in between is heard.
     let mut netlink = Watch::open().context("the kernel's interface events cannot be heard")?;
-    let mut files = crate::documents::watch_interim(&args.manifests);
+    // Absolute, so that a file is known again after a restart from elsewhere.
+    let directory = std::path::absolute(&args.manifests).context("the manifests' directory has no absolute path")?;
+    let mut files = Follower::start(vec![directory], Pace::default()).context("the manifests cannot be followed")?;
 
     let (reports, report) = watch::channel(None);
     let mut core = Core::open(instance, args, reports)?;
@@ -74,7 +77,9 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let reader = Reader::start(core.place(), core.directory(), recent.clone(), sink, core.tally(), stop.clone())?;
     let sweeper = core.sweeper(stop.clone())?;
-    core.converge(true);
+    if let Some(scan) = files.next().await {
+        core.files_changed(&scan);
+    }
 
     let socket = api::bind(&instance.socket()).with_context(|| format!("socket {}", instance.socket().display()))?;
     let (asks, mut asked) = mpsc::channel::<Ask>(64);
@@ -89,7 +94,7 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            Some(()) = files.recv() => core.converge(true),
+            Some(scan) = files.next() => core.files_changed(&scan),
             change = netlink.changed() => match change {
                 Ok(change) => {
                     // A pod's start is a burst of events; one look serves them all.
@@ -99,7 +104,7 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
                 Err(error) => {
                     tracing::error!(%error, "interface events are not heard; interfaces are looked at every 2 s");
                     tokio::time::sleep(AUDIT).await;
-                    core.converge(false);
+                    core.converge();
                 }
             },
             Some(ask) = asked.recv() => {

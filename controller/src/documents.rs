@@ -14,7 +14,10 @@ use serde_json::Value;
 use crate::convert::{self, Converted};
 use crate::manifest::document::{Document, Kind};
 use crate::manifest::problem::Problem;
+use crate::manifest::files::{Scan, Scanner};
+use crate::manifest::retain::Retained;
 use crate::manifest::{json, text, typed, yaml};
+use crate::state_file::StateFile;
 
 /// Name of this node: as given, else the host name.
 pub fn node_name(given: Option<&str>) -> Result<String> {
@@ -116,92 +119,76 @@ pub fn json_of(file: &Path, bytes: &[u8]) -> Result<Value> {
     Ok(nodes.first().map_or(Value::Null, crate::manifest::node::Node::to_json))
 }
 
-// ---- interim, replaced by manifest::{files, retain, watch} ----
-use crate::manifest::document::Pieces;
-
-fn scan(paths: &[PathBuf]) -> Reading {
-    let mut reading = Reading::default();
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-                files.push(entry.path());
-            }
-        } else {
-            files.push(path.clone());
-        }
-    }
-    files.sort();
-    for file in files.into_iter().filter(|f| f.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json")) {
-        let Ok(bytes) = std::fs::read(&file) else { continue };
-        let mut budget = 1_000_000;
-        let nodes = text::decode(&bytes).and_then(|text| yaml::read(text, &mut budget));
-        match nodes {
-            Err(fault) => reading.problems.push(Problem::error(&file, fault)),
-            Ok(nodes) => {
-                let pieces = Pieces::of(nodes);
-                for definition in pieces.definitions {
-                    let document = Document { definition, file: file.as_path().into(), lines_before: 0 };
-                    match convert(&document) {
-                        Ok(converted) => {
-                            reading.places.push((document.id().kind, document.id().name.to_string(), file.clone(), document.line()));
-                            reading.documents.push(converted);
-                        }
-                        Err(problems) => reading.problems.extend(problems),
-                    }
-                }
-            }
-        }
+/// Reads files and directories once.
+pub fn read(paths: &[PathBuf]) -> Reading {
+    let scan = Scanner::new(paths.to_vec()).scan_once();
+    let outcome = Retained::default().update(&scan, &faults);
+    let mut reading = Reading { problems: outcome.problems, ..Reading::default() };
+    for document in &outcome.documents {
+        let id = document.id();
+        reading.places.push((id.kind, id.name.to_string(), document.file.to_path_buf(), document.line()));
+        // What is in force is valid: it converts.
+        reading.documents.extend(convert(document));
     }
     reading
 }
 
-/// Reads.
-pub fn read(paths: &[PathBuf]) -> Reading {
-    scan(paths)
+fn faults(document: &Document) -> Vec<Problem> {
+    convert(document).err().unwrap_or_default()
 }
 
-/// Source.
+/// A directory that is followed: what is in force of it, and what is wrong with it.
 #[derive(Debug)]
 pub struct Source {
-    dir: PathBuf,
-    reading: Reading,
+    retained: Retained,
+    state: StateFile,
+    unsaved: bool,
+    documents: Vec<Converted>,
+    problems: Vec<Problem>,
 }
 
 impl Source {
-    /// Opens.
-    pub fn open(dir: &Path, _state: &Path) -> Self {
-        Self { dir: dir.to_owned(), reading: Reading::default() }
+    /// Goes on from what an earlier process saved: a file that does not parse now keeps what it said then.
+    pub fn open(state_dir: &Path) -> Self {
+        let state = StateFile::new(state_dir, "manifests.json");
+        let retained = state.load().unwrap_or_else(|error| {
+            tracing::error!(%error, "what was valid before is not known; what is valid now counts");
+            None
+        });
+        let retained: Retained = retained.unwrap_or_default();
+        let documents = retained.documents().filter_map(|document| convert(document).ok()).collect();
+        Self { retained, state, unsaved: false, documents, problems: Vec::new() }
     }
-    /// Reads.
-    pub fn read(&mut self) -> bool {
-        self.reading = scan(&[self.dir.clone()]);
-        true
-    }
-    /// Documents.
-    pub fn documents(&self) -> Vec<Converted> {
-        self.reading.documents.clone()
-    }
-    /// Problems.
-    pub fn problems(&self) -> &[Problem] {
-        &self.reading.problems
-    }
-}
 
-/// Watch.
-pub fn watch_interim(dir: &Path) -> tokio::sync::mpsc::Receiver<()> {
-    let (tx, rx) = tokio::sync::mpsc::channel(1);
-    let dir = dir.to_owned();
-    tokio::spawn(async move {
-        let mut last = None;
-        loop {
-            let now: Vec<_> = std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|e| (e.path(), e.metadata().and_then(|m| m.modified()).ok())).collect();
-            if last.as_ref() != Some(&now) {
-                last = Some(now);
-                if tx.send(()).await.is_err() { return; }
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    /// Takes in what the files say now. Answers whether what is in force changed.
+    pub fn take(&mut self, scan: &Scan) -> bool {
+        let outcome = self.retained.update(scan, &faults);
+        self.unsaved = true;
+        self.problems = outcome.problems;
+        if outcome.changed {
+            self.documents = outcome.documents.iter().filter_map(|document| convert(document).ok()).collect();
         }
-    });
-    rx
+        outcome.changed
+    }
+
+    /// Documents in force.
+    pub fn documents(&self) -> &[Converted] {
+        &self.documents
+    }
+
+    /// Everything wrong, and notes.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Saves what a restart must not forget; after the policy was realised, since it waits for the disk.
+    pub fn save(&mut self) {
+        if !self.unsaved {
+            return;
+        }
+        match self.state.save(&self.retained) {
+            Ok(()) => self.unsaved = false,
+            Err(error) => tracing::error!(%error, "what is valid now would be forgotten at a restart"),
+        }
+    }
 }

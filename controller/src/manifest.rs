@@ -1,6 +1,7 @@
 //! Manifests on disk: from a directory of hostile files to documents with places.
 
 pub mod document;
+pub mod expect;
 pub mod files;
 pub mod json;
 pub mod node;
@@ -10,4 +11,5 @@ pub mod retain;
 pub mod scalar;
 pub mod text;
 pub mod typed;
+pub mod watch;
 pub mod yaml;

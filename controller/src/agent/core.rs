@@ -22,7 +22,6 @@ use tokio::sync::watch;
 use super::locals::Locals;
 use super::reader::Tally;
 use crate::cli::args::{InstanceArgs, PassSample, RunArgs};
-use crate::convert::Converted;
 use crate::documents::{self, Source};
 use crate::metrics::ApplyDuration;
 use crate::records::Directory;
@@ -37,7 +36,6 @@ const SWEEP_REST: Duration = Duration::from_millis(100);
 pub(super) struct Core {
     pub(super) node: Name,
     pub(super) source: Source,
-    pub(super) documents: Vec<Converted>,
     pub(super) world: World,
     compiler: Compiler,
     netlink: Links,
@@ -86,11 +84,10 @@ impl Core {
         for (slot, card) in realiser.image().adopted_rules() {
             directory.rule(slot.0, card.clone());
         }
-        let source = Source::open(&args.manifests, &instance.state_dir());
+        let source = Source::open(&instance.state_dir());
         Ok(Self {
             node,
             source,
-            documents: Vec::new(),
             world,
             compiler,
             netlink: Links::open().context("interfaces cannot be listed")?,
@@ -138,7 +135,7 @@ impl Core {
     /// Interfaces, addresses or filters changed.
     pub(super) fn interfaces_changed(&mut self, change: links::Change) {
         if change.links || change.addresses || change.namespaces {
-            self.converge(false);
+            self.converge();
         }
         if change.filters {
             self.guard();
@@ -146,18 +143,25 @@ impl Core {
         }
     }
 
-    /// Brings everything to what the sources and the kernel's interfaces say now. `files`: the directory may have
-    /// changed.
-    pub(super) fn converge(&mut self, files: bool) {
-        if files && self.source.read() {
-            self.documents = self.source.documents();
-            for problem in self.source.problems() {
-                tracing::warn!("{problem}");
+    /// The directory of manifests says something else.
+    pub(super) fn files_changed(&mut self, scan: &crate::manifest::files::Scan) {
+        self.source.take(scan);
+        for problem in self.source.problems() {
+            if problem.is_error() {
+                tracing::error!("{problem}");
+            } else {
+                tracing::info!("{problem}");
             }
         }
-        let mut locals = Locals::look(&mut self.netlink, &self.world, &self.documents);
-        locals.keep_from(&self.locals, &self.documents, &self.world);
-        let touched = self.world.reset(locals.complete(&self.documents, &self.node));
+        self.converge();
+        self.source.save();
+    }
+
+    /// Brings everything to what the sources and the kernel's interfaces say now.
+    pub(super) fn converge(&mut self) {
+        let mut locals = Locals::look(&mut self.netlink, &self.world, self.source.documents());
+        locals.keep_from(&self.locals, self.source.documents(), &self.world);
+        let touched = self.world.reset(locals.complete(self.source.documents(), &self.node));
         let moved = locals.links != self.locals.links;
         let fresh: Vec<u32> =
             locals.hosts.keys().copied().filter(|ifindex| !self.locals.hosts.contains_key(ifindex)).collect();
@@ -278,7 +282,7 @@ impl Core {
     /// Looks at the kernel though nothing was heard.
     pub(super) fn audit(&mut self) {
         if self.refused.is_some() || self.locals.unsettled() {
-            self.converge(false);
+            self.converge();
         } else {
             self.guard();
             self.tell();

@@ -5,7 +5,7 @@ use cellwall_policy::diagnostic::{self, Severity};
 use serde_json::{Value, json};
 
 use super::args::{CheckArgs, Format};
-use super::output::{self, line, paint};
+use super::output::{line, paint};
 use crate::documents;
 use crate::expect;
 use crate::manifest;

@@ -53,6 +53,11 @@ impl Reading {
         })
     }
 
+    /// Whether the value is a number.
+    pub fn is_number(self) -> bool {
+        matches!(self, Self::Int(_) | Self::Unsigned(_) | Self::Float(_))
+    }
+
     /// Whether the value is text for JSON.
     pub fn is_text(self) -> bool {
         matches!(self, Self::Timestamp | Self::Special | Self::Text)
@@ -128,6 +133,13 @@ impl Readings {
     /// Whether the readers differ.
     pub fn differ(self) -> bool {
         !self.yaml11.same(self.yaml12) || (!self.kubectl.same(self.yaml12) && !self.both_text())
+    }
+
+    /// Whether two readers see two different numbers.
+    pub fn numbers_differ(self) -> bool {
+        let readings = [self.yaml11, self.kubectl, self.yaml12];
+        let mut numbers = readings.iter().filter(|reading| reading.is_number()).map(|reading| reading.to_json(""));
+        numbers.next().is_some_and(|first| numbers.any(|other| other != first))
     }
 
     /// A timestamp of 1.1 is text to kubectl; the difference between 1.1 and 1.2 has been looked at already.

@@ -103,7 +103,7 @@ impl<'de> Cursor<'de> {
 
     fn visit_text<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         let Some(scalar) = self.node.as_scalar() else { return self.visit(visitor) };
-        let number = matches!(scalar.reading, Reading::Int(_) | Reading::Unsigned(_) | Reading::Float(_));
+        let number = scalar.reading.is_number();
         if self.form == Form::Time && scalar.reading == Reading::Timestamp || self.form == Form::Quantity && number {
             return visitor.visit_borrowed_str(&scalar.text);
         }
@@ -122,24 +122,13 @@ impl<'de> Cursor<'de> {
 
     fn visit_whole_number<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.node.as_scalar() {
-            Some(scalar) if scalar.ambiguous && numbers_differ(Readings::of(&scalar.text)) => {
+            Some(scalar) if scalar.ambiguous && Readings::of(&scalar.text).numbers_differ() => {
                 let readings = Readings::of(&scalar.text);
                 self.refuse(ambiguous_words(&scalar.text, readings), "write the number in plain decimal digits".into())
             }
             _ => self.visit(visitor),
         }
     }
-}
-
-/// Whether two readers see two different numbers.
-fn numbers_differ(readings: Readings) -> bool {
-    let value = |reading: Reading| match reading {
-        Reading::Int(_) | Reading::Unsigned(_) | Reading::Float(_) => reading.to_json(""),
-        _ => None,
-    };
-    let numbers = [value(readings.yaml11), value(readings.kubectl), value(readings.yaml12)];
-    let mut seen = numbers.iter().flatten();
-    seen.next().is_some_and(|first| seen.any(|other| other != first))
 }
 
 fn visit_number<'de, V: Visitor<'de>>(number: &serde_json::Number, visitor: V) -> Result<V::Value, Refusal> {
