@@ -71,7 +71,9 @@ impl Encoder {
     fn bury(&mut self, dead: BTreeSet<Key>, revived: &BTreeSet<Key>) {
         for key in revived {
             self.dead.remove(key);
-            self.image.leftovers.remove(&key.raw());
+            if !self.image.leftovers.is_empty() {
+                self.image.leftovers.remove(&key.raw());
+            }
         }
         for key in dead {
             let is_seen = !matches!(key, Key::Prefix(_) | Key::Card(_));

@@ -78,6 +78,8 @@ pub(super) struct Draft {
     /// Keys that the kernel does not have yet, by map.
     pub(super) inserted: BTreeMap<MapName, u64>,
     pub(super) tables: NewTables,
+    /// Elements of the index that interfaces of this update take.
+    pub(super) elements: BTreeSet<u32>,
     /// Endpoint slots taken and not to be had.
     pub(super) slots: Vec<u32>,
     pub(super) slots_short: u64,
@@ -181,7 +183,7 @@ impl Draft {
         match key {
             Key::Prefix(_) => false,
             _ if will == none => self.dead.insert(key),
-            _ => self.revived.insert(key),
+            _ => leftover.is_some() && self.revived.insert(key),
         };
     }
 

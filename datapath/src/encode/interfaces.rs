@@ -85,9 +85,12 @@ impl Encoder {
         draft.write(MapName::Endpoints, &slot.to_bytes(), &record.to_bytes(), &Undo::Nothing);
         self.forget_refusals(draft, slot);
         let element = ifindex & self.index_mask();
-        let taken = || self.elements.contains_key(&element) || draft.revived.contains(&Key::Index(element));
+        let taken = || self.elements.contains_key(&element) || draft.elements.contains(&element);
         let extra = before.map_or_else(taken, |entry| entry.extra);
         let entry = InterfaceEntry { slot, record, extra };
+        if !extra {
+            draft.elements.insert(element);
+        }
         self.draw_index(draft, ifindex, before.as_ref(), Some(&entry));
         draft.slots_left.extend(before.map(|entry| entry.slot));
         draft.facts.push(Fact::Interface(ifindex, Some(entry)));

@@ -107,7 +107,8 @@ impl Image {
         };
         let scopes: &[ServiceScope] = match peer.class() {
             PeerClass::ClusterIp | PeerClass::ExternalIp => &[ServiceScope::Address(probe.peer)],
-            PeerClass::Node | PeerClass::LocalNode => &[ServiceScope::Peer(peer), ServiceScope::Address(probe.peer)],
+            // A host port at one address says more than a node port at all of them.
+            PeerClass::Node | PeerClass::LocalNode => &[ServiceScope::Address(probe.peer), ServiceScope::Peer(peer)],
             _ => &[],
         };
         for scope in scopes {
