@@ -51,6 +51,12 @@ pub const OPENING6: &str = "OPENING6";
 /// LRU hash of [`crate::FragmentKey`] to [`crate::FragmentValue`].
 pub const FRAGMENTS: &str = "FRAGMENTS";
 
+/// Per-CPU array of one element, for the programs alone: what they know of the packet at hand.
+pub const SCRATCH: &str = "SCRATCH";
+
+/// Read-only global of one byte: 1 where the kernel has `bpf_ktime_get_coarse_ns` (5.11), set before loading.
+pub const COARSE_CLOCK: &str = "COARSE_CLOCK";
+
 /// Program at TC ingress of the host side: packets from the pod.
 pub const FROM_POD: &str = "cellwall_from_pod";
 /// Program at TC egress of the host side: packets to the pod.

@@ -2,26 +2,49 @@
 //! program in the chain still has its say.
 #![no_std]
 #![no_main]
-// The entry points are unmangled symbols in named ELF sections.
+// One instruction that the compiler has no name for: see `maps::one_more`.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+// The entry points are unmangled symbols in named ELF sections, and maps and packets are reached by pointers.
 #![allow(unsafe_code)]
 // Their macro writes a public function of its own, which no other crate can reach and which bears no doc comment.
 #![allow(missing_docs, unreachable_pub)]
+#![allow(
+    clippy::inline_always,
+    reason = "the fast path is one function, whatever the inliner thinks"
+)]
+
+mod maps;
+mod skb;
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
+use cellwall_datapath_ebpf::path;
+
+use crate::maps::Maps;
+use crate::skb::Skb;
 
 /// `TCX_NEXT` and `TC_ACT_UNSPEC` alike: go on with the next program of the chain.
 const NEXT: i32 = -1;
+/// `TCX_DROP` and `TC_ACT_SHOT` alike.
+const SHOT: i32 = 2;
 
 /// What the pod sends.
 #[classifier]
-fn cellwall_from_pod(_ctx: TcContext) -> i32 {
-    NEXT
+fn cellwall_from_pod(context: TcContext) -> i32 {
+    if path::from_pod(Maps, Skb(context.skb.skb)) {
+        NEXT
+    } else {
+        SHOT
+    }
 }
 
 /// What reaches the pod.
 #[classifier]
-fn cellwall_to_pod(_ctx: TcContext) -> i32 {
-    NEXT
+fn cellwall_to_pod(context: TcContext) -> i32 {
+    if path::to_pod(Maps, Skb(context.skb.skb)) {
+        NEXT
+    } else {
+        SHOT
+    }
 }
 
 /// The kernel asks for a GPL-compatible licence only where a program calls a GPL-only helper. These call none: from
