@@ -32,6 +32,7 @@
 //!   one node's, but at every node port.
 
 mod answer;
+mod ends;
 mod flow;
 mod hook;
 mod identity;

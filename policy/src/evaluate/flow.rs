@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Packet;
 use super::answer::{Answer, Judgement};
-use super::hook::{Kind, Own, Peer, judge};
+use super::ends::{Kind, Own, Peer};
+use super::hook::judge;
 use super::identity::{addresses_of_node, identify, is_guardable};
 use super::question::{End, Question, QuestionError};
 use crate::model::{Action, Address, Entity, Hook, Name, Pod, Reason};

@@ -1,7 +1,7 @@
 //! Addresses that stand for others: Service addresses at their ports, nodes at node ports and host ports.
 
 use super::Packet;
-use super::hook::{Kind, Peer};
+use super::ends::{Kind, Peer};
 use super::identity::is_guardable;
 use crate::model::{Address, Name, Pod, Protocol, Service, ServicePort, Transport};
 use crate::world::World;

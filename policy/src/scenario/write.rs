@@ -1,4 +1,5 @@
 //! Scenarios as text.
+// Long because: one short function for each kind of document.
 
 use std::fmt::{self, Display, Formatter};
 
