@@ -18,6 +18,7 @@ use aya::maps::MapError;
 use aya::pin::PinError;
 use aya::programs::ProgramError;
 use cellwall_datapath_common::hook as hook_numbers;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 pub use load::OBJECT;
 pub use maps::{Maps, count};
@@ -70,7 +71,17 @@ pub enum OpenError {
         /// Its name.
         name: &'static str,
     },
-    /// The kernel does not take a program, or does not tell about one.
+    /// The kernel's verifier does not take a program.
+    #[error("the kernel refuses the program of {hook}; its last words: {log}")]
+    Refused {
+        /// Its hook.
+        hook: Hook,
+        /// The end of the verifier's log.
+        log: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A program cannot be opened, or the kernel does not tell about it.
     #[error("program of {hook}")]
     Program {
         /// Its hook.
@@ -130,6 +141,7 @@ impl Instance {
     /// Opens the instance, or makes it. On any error what was in force before is still in force.
     pub fn open(place: Place, options: Options) -> Result<(Self, Opening), OpenError> {
         let lock = Self::claim(&place)?;
+        allow_memory();
         let mut had_maps = false;
         for name in shape::names() {
             had_maps |= shape::check(&place, name, &options.capacities)?;
@@ -207,12 +219,30 @@ impl Instance {
         Ok((info.id(), info.tag()))
     }
 
+    /// Takes every other version of the instance out of the kernel. To be called when this one's policy is in force:
+    /// until then both judge, and what either drops is dropped.
+    pub fn retire_others(&mut self) -> Result<Removed, AttachError> {
+        uninstall::others(&self.place)
+    }
+
     /// Another copy of the programs, on the same maps: a chain takes a program once, so a second link beside the
     /// first needs its own.
     pub(crate) fn twin(&self) -> Result<Programs, OpenError> {
         let twin = load_programs(&self.place, &self.options)?;
         Programs::forget(&self.place)?;
         Ok(twin)
+    }
+}
+
+/// Kernels before 5.11 count maps against the limit of locked memory. Not being allowed to lift it is no error:
+/// either it is high enough, or making the maps will say what is wrong.
+fn allow_memory() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if setrlimit(Resource::Memlock, unlimited).is_err() {
+        tracing::debug!("the limit of locked memory stays");
     }
 }
 

@@ -197,7 +197,7 @@ impl Route {
         self.socket
             .send(&request.bytes(flags, self.sequence), 0)
             .map_err(failed("send"))?;
-        let mut steady = true;
+        let (mut steady, mut bad) = (true, None);
         loop {
             self.buffer.clear();
             let (_, sender) = self.socket.recv_from(&mut self.buffer, 0).map_err(failed("receive"))?;
@@ -217,7 +217,7 @@ impl Route {
                     NLMSG_DONE | NLMSG_ERROR => {
                         let code = word(message.payload(), 0).map_err(malformed)?.cast_signed();
                         if code == 0 {
-                            return Ok(steady);
+                            return bad.map_or(Ok(steady), |error| Err(malformed(error)));
                         }
                         let source = io::Error::from_raw_os_error(code.saturating_abs());
                         return Err(NetlinkError::Refused {
@@ -225,7 +225,8 @@ impl Route {
                             source,
                         });
                     }
-                    _ => each(message.payload()).map_err(malformed)?,
+                    // Read on to the end: the kernel takes no other request while a list is on its way.
+                    _ => bad = bad.or(each(message.payload()).err()),
                 }
             }
         }

@@ -3,20 +3,16 @@
 mod namespaces;
 
 use std::borrow::Cow;
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use cellwall_datapath::attach::{Hook, HookState, Mechanism, Outcome};
-use cellwall_datapath::counters;
 use cellwall_datapath::kernel::{
-    Capacities, Instance, Maps, OBJECT, OpenError, Opening, Options, Place, PlaceError, uninstall,
+    Capacities, Instance, OBJECT, OpenError, Opening, Options, Place, PlaceError, uninstall,
 };
-use cellwall_datapath::port::{Cause, Entries, Kernel, MapName};
-use cellwall_datapath_common::{Active, flow_flags, switches};
+use cellwall_datapath::port::{Kernel, MapName};
+use cellwall_datapath_common::{Active, switches};
+use namespaces::flood::Flood;
 use namespaces::{Node, inside, run, succeeds};
 
 /// Enough for a test and quick to make.
@@ -134,7 +130,7 @@ fn case_67_a_new_build_takes_the_old_ones_place_and_no_packet_finds_a_gap() {
             switch(
                 &mut Instance::open(place.clone(), another_build(mechanism)).unwrap().0,
                 switches::OFF,
-            )
+            );
         });
         assert!(settled(|| flood.received() > 0), "the flood would have been seen");
     }
@@ -329,6 +325,23 @@ fn an_uninstall_without_an_agent_leaves_nothing_of_ours_and_everything_of_others
 }
 
 #[test]
+fn case_66_an_older_layout_goes_when_the_new_one_says_so_and_a_strangers_file_stays() {
+    let mut node = Node::new();
+    let place = node.place();
+    let (mut instance, _) = open_off(&place, options(Mechanism::Tcx));
+    let older = place.instance().join("v0");
+    std::fs::create_dir_all(older.join("maps")).unwrap();
+    std::fs::create_dir_all(older.join("links/7")).unwrap();
+    std::fs::create_dir_all(older.join("theirs")).unwrap();
+    assert!(!instance.retire_others().unwrap().any());
+    assert!(older.exists(), "what we do not know is left");
+    std::fs::remove_dir(older.join("theirs")).unwrap();
+    instance.retire_others().unwrap();
+    assert!(!older.exists());
+    assert!(place.map("ACTIVE").exists(), "our own version is untouched");
+}
+
+#[test]
 fn a_pod_that_is_none_any_more_loses_our_programs_only() {
     for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
         let mut node = Node::new();
@@ -342,152 +355,6 @@ fn a_pod_that_is_none_any_more_loses_our_programs_only() {
         assert!(settled(|| reaches(&node, &pod)), "{mechanism:?}");
         let states = node.within(|| instance.inspect(&link).unwrap());
         assert!(states.iter().all(|state| state.program.is_none()));
-    }
-}
-
-#[test]
-fn the_maps_say_full_missing_and_denied_as_the_port_says() {
-    let mut node = Node::new();
-    let place = node.place();
-    let (mut instance, _) = open_off(&place, options(Mechanism::Tcx));
-    let maps = instance.maps_mut();
-    let mut entries = Entries::new(MapName::Policy);
-    for policy in 0..65_u32 {
-        entries.push(&[policy, 0].map(u32::to_ne_bytes).concat(), &[7; 16]);
-    }
-    let full = maps.update(&entries).unwrap_err();
-    assert_eq!((full.cause, full.map), (Cause::Full, Some(MapName::Policy)));
-    assert_eq!(
-        full.key.as_deref(),
-        Some(&[64_u32, 0].map(u32::to_ne_bytes).concat()[..])
-    );
-    assert_eq!(maps.capacity(MapName::Policy).unwrap(), 64);
-    let mut seen = 0;
-    maps.visit(MapName::Policy, &mut |_, value| seen += u32::from(value == [7; 16]))
-        .unwrap();
-    assert_eq!(seen, 64);
-    maps.delete(&entries).unwrap();
-    assert_eq!(maps.lookup(MapName::Policy, &[0; 8]).unwrap(), None);
-
-    let mut ranges = Entries::new(MapName::Prefixes4);
-    for network in 0..65_u8 {
-        ranges.push(&[&24_u32.to_ne_bytes()[..], &[10, 0, network, 0]].concat(), &[1; 16]);
-    }
-    assert_eq!(maps.update(&ranges).unwrap_err().cause, Cause::Full);
-    let inside = [&32_u32.to_ne_bytes()[..], &[10, 0, 3, 4]].concat();
-    assert_eq!(maps.lookup(MapName::Prefixes4, &inside).unwrap(), Some(vec![1; 16]));
-
-    let mut beyond = Entries::new(MapName::Tables);
-    beyond.push(&64_u32.to_ne_bytes(), &[0; 24]);
-    assert_eq!(maps.update(&beyond).unwrap_err().cause, Cause::Full);
-    assert_eq!(maps.lookup(MapName::Tables, &64_u32.to_ne_bytes()).unwrap(), None);
-    maps.zero(MapName::RuleCounters, &[0, 63]).unwrap();
-    assert_eq!(maps.zero(MapName::RuleCounters, &[64]).unwrap_err().cause, Cause::Full);
-    maps.grace().unwrap();
-}
-
-#[test]
-fn what_one_process_writes_another_reads_without_the_lock() {
-    let mut node = Node::new();
-    let place = node.place();
-    let (instance, _) = open_off(&place, options(Mechanism::Tcx));
-    let beside = Maps::open(&place).unwrap();
-    assert_eq!(
-        beside.lookup(MapName::Active, &[0; 4]),
-        instance.maps().lookup(MapName::Active, &[0; 4])
-    );
-    let events = counters::events(&beside).unwrap();
-    assert_eq!((events.torn, events.lost), (0, [0; 3]));
-    assert!(counters::refused(&beside, 0).unwrap().is_empty());
-    assert_eq!(counters::rules(&beside, &[0, 1]).unwrap().len(), 2);
-}
-
-#[test]
-fn case_38_the_sweep_deletes_what_is_over_and_nothing_else() {
-    let mut node = Node::new();
-    let place = node.place();
-    let (mut instance, _) = open_off(&place, options(Mechanism::Tcx));
-    let now = counters::tick();
-    let old = now.wrapping_sub(cellwall_datapath_common::ticks(400));
-    let mut entries = Entries::new(MapName::Flows4);
-    for port in 0..60_u16 {
-        let mut key = vec![192, 0, 2, 1, 192, 0, 2, 2];
-        key.extend_from_slice(&port.to_be_bytes());
-        key.extend_from_slice(&[0, 53, 17, 0, 0, 0]);
-        let last_seen = if port % 3 == 0 { now } else { old };
-        let value = [1, 0, last_seen, 1, 0, 0, flow_flags::ANSWERED, 0]
-            .map(u32::to_ne_bytes)
-            .concat();
-        entries.push(&key, &value);
-    }
-    instance.maps_mut().update(&entries).unwrap();
-    let mut pauses = 0;
-    let swept = counters::sweep(&place, 7, |_| {
-        pauses += 1;
-        ControlFlow::Continue(())
-    });
-    let swept = swept.unwrap();
-    assert_eq!((swept.seen, swept.deleted, swept.revived), (60, 40, 0));
-    assert_eq!(pauses, 8);
-    let mut left = 0;
-    counters::flows(instance.maps(), false, |_| left += 1).unwrap();
-    assert_eq!(left, 20);
-    let ended = counters::sweep(&place, 7, |_| ControlFlow::Break(())).unwrap();
-    assert!(ended.seen <= 7, "a pass that is ended does no more work: {ended:?}");
-}
-
-/// A pod that sends datagrams to the node as fast as it can, until this is dropped.
-struct Flood {
-    receiver: UdpSocket,
-    stop: Arc<AtomicBool>,
-    sender: Option<JoinHandle<()>>,
-}
-
-impl Flood {
-    fn start(node: &Node, pod: &str) -> Self {
-        let mac = run(&format!(
-            "ip netns exec {} cat /sys/class/net/veth-0/address",
-            node.name()
-        ));
-        // Without this no datagram leaves the pod: ARP is dropped as well.
-        run(&format!(
-            "ip -n {pod} neigh replace 192.0.2.254 lladdr {} dev eth0",
-            mac.trim()
-        ));
-        let receiver = node.within(|| UdpSocket::bind("192.0.2.254:0").unwrap());
-        receiver.set_nonblocking(true).unwrap();
-        let to = receiver.local_addr().unwrap();
-        let socket = inside(pod, || UdpSocket::bind("192.0.2.1:0").unwrap());
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let sender = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                // A datagram that the program dropped counts as sent.
-                let _sent = socket.send_to(b"through", to);
-                std::thread::sleep(Duration::from_micros(50));
-            }
-        });
-        Self {
-            receiver,
-            stop,
-            sender: Some(sender),
-        }
-    }
-
-    /// Datagrams that arrived since it was last asked.
-    fn received(&self) -> u32 {
-        let mut received = 0;
-        while self.receiver.recv(&mut [0; 16]).is_ok() {
-            received += 1;
-        }
-        received
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let _ended = self.sender.take().map(JoinHandle::join);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use aya::programs::{ProgramInfo, ProgramType, SchedClassifier};
+use aya::programs::{ProgramError, ProgramInfo, ProgramType, SchedClassifier};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use cellwall_datapath_common::maps as names;
@@ -19,6 +19,9 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 
 /// Read-only variable of the programs: 1 where `bpf_ktime_get_coarse_ns` (Linux 5.11) may be called.
 const COARSE_CLOCK: &str = "COARSE_CLOCK";
+
+/// Characters of the verifier's log that are told.
+const LOG_TAIL: usize = 1500;
 
 /// One program of each hook.
 pub(crate) struct Programs {
@@ -149,10 +152,29 @@ fn load(object: &mut Ebpf, hook: Hook, path: &Path) -> Result<(), OpenError> {
     };
     let program = object.program_mut(name).ok_or(OpenError::NoProgram { name })?;
     let program: &mut SchedClassifier = program.try_into().map_err(failed)?;
-    program.load().map_err(failed)?;
+    program.load().map_err(|error| refusal(hook, error))?;
     unpin(path)?;
     program.pin(path).map_err(|source| OpenError::Pin {
         what: pin_name(hook),
         source,
     })
+}
+
+/// The verifier's log of a large program has megabytes; its end says what it did not like.
+fn refusal(hook: Hook, error: ProgramError) -> OpenError {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let from = log.char_indices().rev().nth(LOG_TAIL).map_or(0, |(at, _)| at);
+            OpenError::Refused {
+                hook,
+                log: log[from..].to_owned(),
+                source: io_error,
+            }
+        }
+        source => OpenError::Program {
+            hook,
+            source: Box::new(source),
+        },
+    }
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::place::{Place, PlaceError, names, unpin};
-use super::shape;
 use crate::attach::{self, AttachError, HOOKS};
 
 /// What an uninstall removed.
@@ -42,6 +41,17 @@ pub fn uninstall(place: &Place) -> Result<Removed, AttachError> {
     Ok(removed)
 }
 
+/// Removes every version but this one.
+pub(super) fn others(place: &Place) -> Result<Removed, AttachError> {
+    let mut removed = Removed::default();
+    for version in place.versions()? {
+        if version != *place {
+            retire(&version, &mut removed)?;
+        }
+    }
+    Ok(removed)
+}
+
 /// One version: what packets meet first goes first.
 fn retire(place: &Place, removed: &mut Removed) -> Result<(), AttachError> {
     for ifindex in place.linked()? {
@@ -51,8 +61,9 @@ fn retire(place: &Place, removed: &mut Removed) -> Result<(), AttachError> {
         unpin(&place.program(hook))?;
         unpin(&place.next_program(hook))?;
     }
-    for name in shape::names() {
-        removed.maps += usize::from(unpin(&place.map(name))?);
+    // Another version may have had other maps: what is a map's pin tells where it lies.
+    for name in names(&place.dir().join("maps"))? {
+        removed.maps += usize::from(unpin(&place.map(&name))?);
     }
     for dir in ["links", "progs", "maps", ""] {
         remove_dir(&place.dir().join(dir), removed)?;

@@ -1,6 +1,8 @@
 //! A node and its pods as network namespaces, made and removed by the test that needs them.
 #![allow(dead_code, reason = "each test file takes what it needs")]
 
+pub(crate) mod flood;
+
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
