@@ -212,6 +212,20 @@ impl Realiser {
         }
     }
 
+    /// Reads the kernel anew and wants what it was believed to say: the next [`Self::realise`] puts right whatever
+    /// somebody else changed, at one flip.
+    pub fn recover(&mut self, kernel: &dyn Kernel) -> Result<(), KernelError> {
+        let fresh = Self::adopt(kernel)?;
+        let wanted = std::mem::take(&mut self.wanted);
+        let wanted = if wanted.full {
+            wanted
+        } else {
+            wanted.over(self.encoder.believed())
+        };
+        *self = Self { wanted, ..fresh };
+        Ok(())
+    }
+
     /// What the kernel holds otherwise than believed (after [`Self::settle`]; before it, what is still to be done).
     pub fn drift(&self, kernel: &dyn Kernel) -> Result<Vec<Difference>, KernelError> {
         Ok(self.image().diff(&inspect(kernel)?))

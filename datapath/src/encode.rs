@@ -5,6 +5,7 @@
 //! update leaves are free only after a grace period ([`Encoder::settled`]).
 
 mod addresses;
+mod believed;
 pub(crate) mod cells;
 mod commit;
 mod draft;
@@ -124,7 +125,7 @@ impl Encoder {
 
     /// The generation that the next update makes.
     pub fn next_generation(&self) -> u32 {
-        self.image.active.generation.wrapping_add(1)
+        following(self.image.active.generation)
     }
 
     /// Free places: endpoint slots, table slots, list places.
@@ -275,6 +276,11 @@ impl Encoder {
         }
         self.image.leftovers.get(&key.raw()).copied()
     }
+}
+
+/// The number after `generation`; 0 is none.
+fn following(generation: u32) -> u32 {
+    generation.wrapping_add(1).max(1)
 }
 
 fn used(ranges: &Ranges) -> u64 {

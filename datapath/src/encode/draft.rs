@@ -91,7 +91,7 @@ impl Draft {
     pub(super) fn new(active: u32) -> Self {
         Self {
             active,
-            next: active.wrapping_add(1),
+            next: super::following(active),
             ..Self::default()
         }
     }

@@ -13,7 +13,7 @@ use crate::port::MapName;
 
 impl Encoder {
     pub(super) fn draw_tables(&mut self, draft: &mut Draft, wanted: &Wanted) -> Result<(), EncodeError> {
-        for id in wanted.unnamed(&wanted.tables, self.tables.ids()) {
+        for id in wanted.unnamed(&wanted.tables, self.tables.slots_by_id().map(|(id, _)| id)) {
             Tables::forget(&mut draft.tables, id);
         }
         for (id, table) in &wanted.tables {

@@ -151,12 +151,12 @@ impl Tables {
             .unwrap_or_else(|| self.by_id.get(&id).copied())
     }
 
-    /// Ids in use.
-    pub(super) fn ids(&self) -> impl Iterator<Item = TableId> {
-        self.by_id.keys().copied()
+    /// Ids in use and their slots.
+    pub(super) fn slots_by_id(&self) -> impl Iterator<Item = (TableId, u32)> {
+        self.by_id.iter().map(|(id, slot)| (*id, *slot))
     }
 
-    /// A table that a policy entry names.
+    /// A table in use.
     pub(super) fn entry(&self, slot: u32) -> Option<&TableEntry> {
         self.homes.get(&slot).map(|home| &home.entry)
     }

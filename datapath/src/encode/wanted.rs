@@ -54,6 +54,24 @@ impl Wanted {
         }
     }
 
+    /// Takes the place of an earlier wish where both speak of a key.
+    pub(crate) fn over(self, mut earlier: Self) -> Self {
+        if self.full {
+            return self;
+        }
+        earlier.switches = self.switches;
+        earlier.pass_sample = self.pass_sample;
+        earlier.attached.extend(self.attached);
+        earlier.interfaces.extend(self.interfaces);
+        earlier.addresses.extend(self.addresses);
+        earlier.prefixes.extend(self.prefixes);
+        earlier.service_ports.extend(self.service_ports);
+        earlier.policies.extend(self.policies);
+        earlier.tables.extend(self.tables);
+        earlier.rules.extend(self.rules);
+        earlier
+    }
+
     /// Forgets what was realised; switches stay as they are.
     pub(crate) fn realised(&mut self) {
         *self = Self {

@@ -67,6 +67,26 @@ proptest! {
     }
 
     #[test]
+    fn a_process_that_sees_damage_puts_it_right_itself_and_goes_on(seed: u64) {
+        let mut dice = Dice(seed);
+        let mut kernel = small_kernel();
+        let state = State::furnished(&mut dice);
+        let mut realiser = realised(&mut kernel, &state);
+        let probes = probes(&mut dice);
+        damage(&mut kernel, &mut dice);
+        damage(&mut kernel, &mut dice);
+        realiser.recover(&kernel).unwrap();
+        realiser.realise(&mut kernel).unwrap();
+        prop_assert_eq!(verdicts_of(&kernel, &probes), verdicts(&state.image(), &probes));
+        let next = state.changed(&mut dice);
+        realiser.want(state.changes_to(&next));
+        realiser.realise(&mut kernel).unwrap();
+        realiser.settle(&mut kernel).unwrap();
+        prop_assert_eq!(verdicts_of(&kernel, &probes), verdicts(&next.image(), &probes));
+        prop_assert_eq!(realiser.drift(&kernel).unwrap(), []);
+    }
+
+    #[test]
     fn damage_is_told_as_drift(seed: u64) {
         let mut dice = Dice(seed);
         let mut kernel = small_kernel();

@@ -1,5 +1,8 @@
 //! Single changes, to the write; and the text of an image.
 
+use std::collections::BTreeMap;
+
+use cellwall_datapath_common::Active;
 use cellwall_policy::compiled::{
     AddressEntry, Cell, Change, Interface, PeerClass, PeerId, PolicyId, RuleCard, RuleSlot, ServiceKey, ServiceScope,
     Spans, Table, TableId,
@@ -7,10 +10,11 @@ use cellwall_policy::compiled::{
 use cellwall_policy::model::{Action, Address, Hook, Reason, Transport};
 
 use super::{Realiser, small_kernel};
-use crate::image::Probe;
+use crate::encode::{Encoder, Wanted};
+use crate::image::{Image, Probe};
 use crate::inspect::inspect;
 use crate::memory::MemoryKernel;
-use crate::port::MapName;
+use crate::port::{Kernel, MapName};
 
 fn drop_by(slot: u32) -> Cell {
     Cell {
@@ -172,6 +176,56 @@ fn one_rule_changed_costs_its_own_entries_and_the_flip() {
     );
     assert_eq!(report.graces, 0);
     assert_eq!(report.generation, 2);
+}
+
+#[test]
+fn a_plan_is_text_too() {
+    let mut encoder = Encoder::new(Image::default(), BTreeMap::new());
+    let mut wanted = Wanted::whole(0, 0);
+    wanted.extend(web());
+    let update = encoder.encode(&wanted).unwrap();
+    let expected = "\
+PREPARE zero 1 of RULE_COUNTERS
+PREPARE update 1 of RULE_CARDS
+PREPARE update 1 of ENDPOINTS
+PREPARE update 1 of OWN_ADDRESSES
+PREPARE update 2 of TABLES
+PREPARE update 4 of SPANS
+PREPARE update 1 of ENDPOINT_INDEX
+PREPARE update 1 of ADDRESSES4
+PREPARE update 1 of PREFIXES4
+PREPARE update 1 of SERVICE_PORTS
+PREPARE update 2 of POLICY
+FLIP activate generation 1
+";
+    assert_eq!(update.plan.to_string(), expected);
+    assert_eq!(update.plan.writes(), 17);
+    assert_eq!(update.plan.steps().count(), 12);
+    encoder.abandon(update);
+}
+
+#[test]
+fn generations_go_on_when_their_number_wraps() {
+    let (mut kernel, _) = kernel_with_web();
+    let last = Active::sealed(u32::MAX, 0, 0);
+    kernel.activate(last).unwrap();
+    let mut realiser = Realiser::adopt(&kernel).unwrap();
+    realiser.want(web());
+    realiser.want([Change::Policy(
+        PolicyId(1),
+        PeerId::plain(PeerClass::World),
+        Some(TableId(1)),
+    )]);
+    realiser.realise(&mut kernel).unwrap();
+    assert_eq!(realiser.generation(), 1);
+    let probe = Probe {
+        ifindex: 19,
+        hook: Hook::ToPod,
+        peer: address("203.0.113.7"),
+        protocol: 6,
+        port: 80,
+    };
+    assert_eq!(inspect(&kernel).unwrap().judge(&probe), Cell::NO_RULE);
 }
 
 #[test]
