@@ -33,6 +33,8 @@ pub mod quote;
 pub mod scene;
 pub mod tables;
 pub mod tell;
+#[cfg(test)]
+mod tests;
 pub mod track;
 pub mod transport;
 pub mod verdict;

@@ -1,0 +1,10 @@
+//! The packet path in memory: what each rule of the path does to a packet.
+
+mod flows;
+mod fragments;
+mod frames;
+mod hostile;
+mod icmp;
+mod judging;
+mod parsing;
+mod world;
