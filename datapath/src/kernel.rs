@@ -142,9 +142,12 @@ impl Instance {
     pub fn open(place: Place, options: Options) -> Result<(Self, Opening), OpenError> {
         let lock = Self::claim(&place)?;
         allow_memory();
-        let mut had_maps = false;
+        let mut pinned = 0;
         for name in shape::names() {
-            had_maps |= shape::check(&place, name, &options.capacities)?;
+            pinned += usize::from(shape::check(&place, name, &options.capacities)?);
+        }
+        if pinned < shape::names().count() {
+            Programs::disown(&place)?;
         }
         let mechanism = options.mechanism.unwrap_or_else(Mechanism::of_this_kernel);
         let programs = load_programs(&place, &options)?;
@@ -162,7 +165,7 @@ impl Instance {
             options,
             _lock: lock,
         };
-        let opening = instance.take_over(had_maps)?;
+        let opening = instance.take_over(pinned > 0)?;
         Ok((instance, opening))
     }
 
@@ -178,7 +181,7 @@ impl Instance {
     fn take_over(&mut self, had_maps: bool) -> Result<Opening, OpenError> {
         let pinned = Programs::pinned(&self.place)?;
         if let Some(pinned) = pinned
-            && pinned.same(&self.programs, &self.place)?
+            && pinned.same(&self.programs)?
         {
             self.programs = pinned;
             Programs::forget(&self.place)?;

@@ -248,6 +248,22 @@ fn a_restart_outlives_interfaces_that_went_meanwhile() {
 }
 
 #[test]
+fn a_map_whose_pin_somebody_removed_is_made_anew_and_the_programs_move_to_it() {
+    let mut node = Node::new();
+    let (place, pod) = (node.place(), node.pod("veth-0", 1));
+    let link = node.link("veth-0");
+    node.within(|| open_off(&place, options(Mechanism::Tcx)).0.attach(&link).unwrap());
+    std::fs::remove_file(place.map("ACTIVE")).unwrap();
+    assert!(reaches(&node, &pod), "the programs have the map as long as they run");
+    let (mut instance, opening) = node.within(|| Instance::open(place.clone(), options(Mechanism::Tcx)).unwrap());
+    assert_eq!(opening, Opening::Replaced { hooks: 2 });
+    switch(&mut instance, 0);
+    assert!(!reaches(&node, &pod), "what is written now is what they read");
+    switch(&mut instance, switches::OFF);
+    assert!(reaches(&node, &pod));
+}
+
+#[test]
 fn case_76_enforcement_that_somebody_took_off_is_told_and_put_back() {
     let mut node = Node::new();
     let (place, pod) = (node.place(), node.pod("veth-0", 1));

@@ -1,6 +1,5 @@
 //! From the embedded object to two loaded programs that use the pinned maps.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use aya::programs::{ProgramError, ProgramInfo, ProgramType, SchedClassifier};
@@ -8,9 +7,9 @@ use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use cellwall_datapath_common::maps as names;
 
+use super::OpenError;
 use super::place::{Place, rename, unpin};
 use super::shape::{self, Capacities};
-use super::{OpenError, maps};
 use crate::attach::{HOOKS, Hook, pin_name, program_name};
 use crate::port::MapName;
 
@@ -77,28 +76,25 @@ impl Programs {
         Ok(Some(Self { from_pod, to_pod }))
     }
 
-    /// Whether these are the same code on the same maps. The kernel's tag is a digest of the instructions and does
-    /// not cover the maps.
-    pub(crate) fn same(&self, other: &Self, place: &Place) -> Result<bool, OpenError> {
-        let ours: BTreeSet<u32> = maps::ids(place)?.into_iter().collect();
+    /// Whether these are the same code: the kernel's tag is a digest of the instructions. That pinned programs use
+    /// the pinned maps is seen to when a map has to be made ([`Programs::disown`]); asking the kernel for a program's
+    /// maps would take CAP_SYS_ADMIN.
+    pub(crate) fn same(&self, other: &Self) -> Result<bool, OpenError> {
         for hook in HOOKS {
-            let (one, two) = (self.info(hook)?, other.info(hook)?);
-            let of_ours = |info: &ProgramInfo| -> Result<BTreeSet<u32>, OpenError> {
-                let ids = info.map_ids().map_err(|source| OpenError::Program {
-                    hook,
-                    source: Box::new(source),
-                })?;
-                Ok(ids
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter(|id| ours.contains(id))
-                    .collect())
-            };
-            if one.tag() != two.tag() || of_ours(&one)? != of_ours(&two)? {
+            if self.info(hook)?.tag() != other.info(hook)?.tag() {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Removes the programs' pins before a map is made anew, so that no later start takes programs over that go on
+    /// with the map before it. Links keep them running meanwhile.
+    pub(crate) fn disown(place: &Place) -> Result<(), OpenError> {
+        for hook in HOOKS {
+            unpin(&place.program(hook))?;
+        }
+        Ok(())
     }
 
     /// What the kernel says about one.

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aya::maps::{MapData, MapInfo};
-use cellwall_datapath_common::{Active, maps};
+use aya::maps::MapData;
+use cellwall_datapath_common::Active;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::OpenError;
@@ -136,15 +136,4 @@ pub fn count(kernel: &impl Kernel, map: MapName) -> Result<u32, KernelError> {
     let mut entries = 0_u32;
     kernel.visit(map, &mut |_, _| entries = entries.saturating_add(1))?;
     Ok(entries)
-}
-
-/// Ids of an instance's maps, by which its programs are told from others.
-pub(super) fn ids(place: &Place) -> Result<Vec<u32>, OpenError> {
-    let names = MapName::ALL.iter().map(|map| map.name()).chain([maps::RECORDS]);
-    names
-        .map(|name| {
-            let info = MapInfo::from_pin(place.map(name)).map_err(|source| OpenError::Map { name, source })?;
-            Ok(info.id())
-        })
-        .collect()
 }
