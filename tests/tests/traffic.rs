@@ -47,9 +47,16 @@ fn every_way_is_judged(wiring: Wiring) {
     cluster.save("rules.yaml", RULES);
     cluster.start();
     let mut servers = Vec::new();
-    for place in ["a", "b", "node", "outside"] {
-        for port in [PASS, ALERT, DROP] {
+    let mut of_node: Vec<IpAddr> = vec![NODE_V4.into(), NODE_V6.into()];
+    if wiring == Wiring::Bridged {
+        of_node.extend([IpAddr::from(GATEWAY_V4), GATEWAY_V6.into()]);
+    }
+    for port in [PASS, ALERT, DROP] {
+        for place in ["a", "b", "outside"] {
             servers.push(Server::start(&cluster.netns(place), port).expect("a server"));
+        }
+        for address in &of_node {
+            servers.push(Server::start_at(&cluster.netns("node"), *address, port).expect("a server"));
         }
     }
     let (a, b) = (cluster.pod("a"), cluster.pod("b"));
