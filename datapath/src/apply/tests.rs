@@ -8,6 +8,7 @@ mod faults;
 mod prefixes;
 mod restart;
 mod states;
+mod texts;
 
 use cellwall_policy::compiled::Cell;
 use cellwall_policy::model::Reason;
