@@ -1,0 +1,250 @@
+//! Four judges must agree on every packet: the reference evaluator, a lookup over the map image, the packet path built
+//! for the host, and the programs that the kernel has loaded. Random worlds, changed twice, and random packets; every
+//! seed that once disagreed stays.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cellwall_controller::lab::Namespace;
+use cellwall_datapath::image::{Image, Probe};
+use cellwall_datapath::kernel::{Place, uninstall};
+use cellwall_datapath::memory::MemoryKernel;
+use cellwall_policy::evaluate::{HookQuestion, at_hook};
+use cellwall_policy::generate;
+use cellwall_policy::model::{Hook, Reason};
+use cellwall_tests::judges::node::{INTERFACES, UNKNOWN, ifindex};
+use cellwall_tests::judges::{Host, Live, Node, Opening, Verdict};
+
+/// Seeds that disagreed once, and about what.
+const ONCE: &[(u64, &str)] = &[(1, "a pod not known yet had every address for its own, as a destination too")];
+/// Worlds of a run with fresh seeds, unless `CELLWALL_JUDGES_WORLDS` says otherwise.
+const WORLDS: u64 = 30;
+/// Changes of each world, and questions after each.
+const EDITS: u64 = 2;
+const QUESTIONS: usize = 60;
+/// Disagreements after which a run ends.
+const ENOUGH: usize = 12;
+
+/// Pins of an instance, gone with it.
+struct Pins(Place);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // A failed test has said enough already.
+        let _removed = uninstall(&self.0);
+    }
+}
+
+/// What came of a run.
+#[derive(Default)]
+struct Tally {
+    worlds: u64,
+    packets: u64,
+    reasons: BTreeMap<String, u64>,
+    left_out: BTreeMap<&'static str, u64>,
+    disagreements: Vec<String>,
+    /// Source port of the next packet.
+    fresh: u16,
+}
+
+/// Past the capture of tests' output: seeds are to be seen of runs that passed, too.
+fn say(line: &str) {
+    // Nobody to tell where stderr is closed.
+    let _written = writeln!(std::io::stderr(), "{line}");
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+/// A namespace with an interface of every index that a world may use.
+fn namespace() -> (Namespace, Place) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    assert!(nix::unistd::geteuid().is_root(), "network namespaces and programs need root");
+    let name = format!("cwj{}n{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let namespace = Namespace::create(&name).unwrap();
+    let mut batch = String::new();
+    for index in UNKNOWN..UNKNOWN + INTERFACES {
+        batch += &format!("link add j{index} index {index} type veth peer name p{index} index {}\n", index + 1_000);
+    }
+    let mut ip = Command::new("ip").args(["-n", &name, "-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    ip.stdin.take().unwrap().write_all(batch.as_bytes()).unwrap();
+    assert!(ip.wait().unwrap().success(), "interfaces cannot be made");
+    (namespace, Place::new(&name).unwrap())
+}
+
+/// Judges worlds of these seeds, and panics where judges disagree.
+fn hold(title: &str, seeds: &[u64]) {
+    let (namespace, place) = namespace();
+    let (first, last) = (seeds.first().unwrap(), seeds.last().unwrap());
+    say(&format!("four judges, {title}: seeds {first}..{last}"));
+    let tally = namespace.inside(|| {
+        let _pins = Pins(place.clone());
+        let mut live = Live::load(&place).unwrap();
+        let mut memory = MemoryKernel::new();
+        let mut tally = Tally::default();
+        for seed in seeds {
+            if tally.disagreements.len() < ENOUGH {
+                world(&mut tally, *seed, &mut memory, &mut live).unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+            }
+        }
+        tally
+    });
+    let tally = tally.unwrap();
+    say(&format!("reasons: {:?}", tally.reasons));
+    say(&format!("left out: {:?}", tally.left_out));
+    say(&format!(
+        "four judges: {} worlds, {} packets, {} disagreements, seeds {first}..{last}, left out {}",
+        tally.worlds,
+        tally.packets,
+        tally.disagreements.len(),
+        tally.left_out.values().sum::<u64>()
+    ));
+    assert!(tally.disagreements.is_empty(), "{}", tally.disagreements.join("\n\n"));
+    assert!(tally.packets > 50 * tally.worlds, "too few packets could be judged");
+}
+
+/// One world, and what it is changed to.
+fn world(tally: &mut Tally, seed: u64, memory: &mut MemoryKernel, live: &mut Live) -> anyhow::Result<()> {
+    let size = 4 + usize::try_from(seed % 5)? * 5;
+    let mut node = Node::begin(generate::world(seed, size), memory, live)?;
+    tally.worlds += 1;
+    for state in 0..=EDITS {
+        if state > 0 {
+            node.edit(seed.wrapping_mul(100).wrapping_add(state))?;
+        }
+        let (image, actual) = node.images()?;
+        let host = Host::over(node.memory);
+        node.live.begin(&actual)?;
+        node.live.forget_flows()?;
+        let questions = generate::questions(seed.wrapping_mul(1_000).wrapping_add(state), &node.world, QUESTIONS);
+        for question in &questions {
+            match ask(tally, &mut node, &host, (&image, &actual), question) {
+                Ok(lines) => {
+                    let wrong = lines.map(|lines| format!("seed {seed}, state {state}: {question:?}\n{lines}"));
+                    tally.disagreements.extend(wrong);
+                }
+                Err(reason) => *tally.left_out.entry(reason).or_default() += 1,
+            }
+        }
+        node.live.end()?;
+    }
+    Ok(())
+}
+
+/// Why a question is left out, or what disagrees about it.
+fn ask(
+    tally: &mut Tally,
+    node: &mut Node<'_>,
+    host: &Host,
+    (image, actual): (&Image, &Image),
+    question: &HookQuestion,
+) -> Result<Option<String>, &'static str> {
+    let lives = |uid| node.world.pod(uid).is_some_and(|pod| pod.phase.is_live());
+    if question.pod.as_ref().is_some_and(|uid| !lives(uid)) {
+        return Err("the pod has ended");
+    }
+    let ifindex = question.pod.as_ref().map_or(UNKNOWN, ifindex);
+    tally.fresh = tally.fresh.wrapping_add(1) % 30_000;
+    let fresh = 20_000 + tally.fresh;
+    let opening = opening(image, ifindex, question, fresh)?;
+    let frame = opening.frame();
+    let expected = Verdict::of_answer(&at_hook(&node.world, question));
+    let probe = Probe {
+        ifindex,
+        hook: question.hook,
+        peer: question.peer,
+        protocol: opening.protocol,
+        port: opening.port,
+    };
+    let looked_up = Verdict::of_cell(image.judge(&probe), image);
+    let hosted = host.judge(question.hook, ifindex, &frame);
+    let ran = node.live.judge(question.hook, ifindex, &frame).unwrap_or_else(|error| panic!("{question:?}: {error:?}"));
+    if !matches!(opening.protocol, 6 | 17 | 132) {
+        node.live.forget_flows().unwrap();
+    }
+    let by_headers = is_by_headers(&expected.reason);
+    let told = (Verdict::of_told(hosted, image), Verdict::of_told(ran, actual));
+    let agree = match &told {
+        (Some(hosted), Some(ran)) => *hosted == expected && *ran == expected && (by_headers || looked_up == expected),
+        (None, None) => [hosted.dropped, ran.dropped, looked_up.dropped] == [expected.dropped; 3],
+        _ => false,
+    };
+    if !agree {
+        let text = |verdict: Option<Verdict>, dropped| {
+            verdict.map_or_else(|| format!("untold, dropped: {dropped}"), |verdict| verdict.to_string())
+        };
+        return Ok(Some(format!(
+            "{} -> {} protocol {} port {}\nreference: {expected}\nimage:     {looked_up}\nhost:      {}\nkernel:    {}\n{}",
+            opening.source,
+            opening.destination,
+            opening.protocol,
+            opening.port,
+            text(told.0, hosted.dropped),
+            text(told.1, ran.dropped),
+            image.explain(&probe)
+        )));
+    }
+    if told.0.is_none() {
+        return Err("a neighbour's packet that the hook of its sender tells, all agree whether it passes");
+    }
+    *tally.reasons.entry(expected.reason).or_default() += 1;
+    if by_headers {
+        return Err("decided by headers alone, of which the image knows nothing: three agree");
+    }
+    tally.packets += 1;
+    Ok(None)
+}
+
+/// What the tables are not asked about.
+fn is_by_headers(reason: &str) -> bool {
+    [Reason::Loopback, Reason::Router, Reason::Neighbour, Reason::Tunnel].iter().any(|one| one.name() == reason)
+}
+
+/// The packet of a question; why there is none.
+fn opening(image: &Image, ifindex: u32, question: &HookQuestion, fresh: u16) -> Result<Opening, &'static str> {
+    let v4 = question.peer.is_v4();
+    let protocol = question.protocol.number();
+    if protocol == 0 && !v4 {
+        return Err("protocol 0 over IPv6 is an extension header");
+    }
+    let own: Vec<IpAddr> = image.own(ifindex).filter(|own| own.is_v4() == v4).map(|own| own.ip()).collect();
+    let nobodys: IpAddr = if v4 { "192.0.2.222" } else { "2001:db8:ffff::77" }.parse().unwrap();
+    let is_startup = image.interfaces.get(&ifindex).is_some_and(cellwall_datapath::image::InterfaceEntry::is_startup);
+    let own = match own.get(usize::from(fresh) % own.len().max(1)) {
+        Some(own) => *own,
+        None if is_startup || question.hook == Hook::ToPod => nobodys,
+        None => return Err("the pod has no address of the family to send from"),
+    };
+    let peer = question.peer.ip();
+    let (source, destination) = match question.hook {
+        Hook::FromPod => (own, peer),
+        Hook::ToPod => (peer, own),
+    };
+    Ok(Opening {
+        source,
+        destination,
+        protocol,
+        port: question.port.unwrap_or(0),
+        fresh,
+    })
+}
+
+#[test]
+fn four_judges_agree_on_worlds_of_fresh_seeds() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let first = number("CELLWALL_JUDGES_SEED").unwrap_or(now);
+    let worlds = number("CELLWALL_JUDGES_WORLDS").unwrap_or(WORLDS).max(1);
+    hold("fresh", &(first..first + worlds).collect::<Vec<_>>());
+}
+
+#[test]
+fn four_judges_agree_on_worlds_that_they_once_disagreed_on() {
+    let seeds: Vec<u64> = ONCE.iter().map(|(seed, _)| *seed).collect();
+    hold("named", &seeds);
+}
