@@ -40,11 +40,15 @@ fn unsafe_item(code: &str) -> Option<UnsafeItem> {
     })
 }
 
-/// A comment with `word` on the line, or in the comments and attributes right above it.
+/// A comment with `word` on the line, or in the comments, attributes and beginnings of the statement right above it.
 fn reason_above(lines: &[Line], index: usize, word: &str) -> bool {
     let above = lines[..index].iter().rev().take_while(|line| {
         let code = line.code.trim();
-        (code.is_empty() && !line.comment.is_empty()) || code.starts_with("#[") || code.starts_with("unsafe impl")
+        let opens = ["=> {", "=>", "=", "("].iter().any(|end| code.ends_with(end));
+        (code.is_empty() && !line.comment.is_empty())
+            || code.starts_with("#[")
+            || code.starts_with("unsafe impl")
+            || opens
     });
     std::iter::once(&lines[index])
         .chain(above)

@@ -120,6 +120,8 @@ fn unsafe_in_its_rooms_needs_a_reason_right_above() {
     );
     let over_attribute = "// SAFETY: a\n// b\n#[cfg(x)]\nunsafe impl A for B {}\nunsafe impl A for C {}\n";
     assert!(about("datapath-common/src/a.rs", over_attribute).is_empty());
+    let in_an_arm = "// SAFETY: a\n($b:expr) => {\n    unsafe { $b }\n};\n";
+    assert!(about("datapath-ebpf/src/a.rs", in_an_arm).is_empty());
     assert!(about("datapath-common/src/a.rs", "/// # Safety\n/// a\nunsafe fn a() {}\n").is_empty());
 }
 
