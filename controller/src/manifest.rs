@@ -1,7 +1,6 @@
 //! Manifests on disk: from a directory of hostile files to documents with places.
 
 pub mod document;
-pub mod expect;
 pub mod files;
 pub mod json;
 pub mod node;

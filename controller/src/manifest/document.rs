@@ -82,7 +82,11 @@ impl Kind {
     /// owner may have a kind of the same name.
     fn find(api_version: &str, name: &str) -> Option<(Self, bool)> {
         let kind = Self::ALL.into_iter().find(|kind| kind.name() == name)?;
-        let group = |version: &str| version.split_once('/').map_or(String::new(), |(group, _)| group.to_owned());
+        let group = |version: &str| {
+            version
+                .split_once('/')
+                .map_or(String::new(), |(group, _)| group.to_owned())
+        };
         let right = api_version == kind.api_version();
         (right || api_version.is_empty() || group(api_version) == group(kind.api_version())).then_some((kind, right))
     }
@@ -172,18 +176,34 @@ impl Document {
     pub fn problem(&self, fault: Fault) -> Problem {
         let position = fault.position.or(Some(self.node().at()));
         let message = format!("{}: {}", self.id(), fault.message);
-        Problem::error(&self.file, Fault { position, message, ..fault }.down(self.lines_before))
+        Problem::error(
+            &self.file,
+            Fault {
+                position,
+                message,
+                ..fault
+            }
+            .down(self.lines_before),
+        )
     }
 
     /// A problem with the field at `path`, as judged by someone who reads the JSON.
     pub fn problem_at(&self, path: &str, message: impl fmt::Display, remedy: impl Into<String>) -> Problem {
-        let message = if path.is_empty() { message.to_string() } else { format!("{path}: {message}") };
+        let message = if path.is_empty() {
+            message.to_string()
+        } else {
+            format!("{path}: {message}")
+        };
         self.problem(Fault::at(self.node().nearest_to(path), message, remedy))
     }
 
     /// What the reading found wrong with it, without regard to its kind's fields.
     pub fn problems(&self) -> Vec<Problem> {
-        self.definition.faults.iter().map(|fault| self.problem(fault.clone())).collect()
+        self.definition
+            .faults
+            .iter()
+            .map(|fault| self.problem(fault.clone()))
+            .collect()
     }
 }
 
@@ -202,7 +222,9 @@ impl Pieces {
     /// Takes a text's documents apart.
     pub fn of(nodes: Vec<Node>) -> Self {
         let mut pieces = Self::default();
-        nodes.into_iter().for_each(|node| pieces.add(node, None));
+        for node in nodes {
+            pieces.add(node, None);
+        }
         pieces
     }
 
@@ -210,7 +232,8 @@ impl Pieces {
     fn add(&mut self, mut node: Node, default: Option<(&str, &str)>) {
         if !matches!(node.content, Content::Mapping(_)) {
             let remedy = "a document begins with apiVersion and kind";
-            self.broken.push(Fault::at(node.at(), "a document that is not a mapping", remedy));
+            self.broken
+                .push(Fault::at(node.at(), "a document that is not a mapping", remedy));
             return;
         }
         if let Some((api_version, kind)) = default {
@@ -220,7 +243,11 @@ impl Pieces {
         let (api_version, kind) = match (text_field(&node, "apiVersion"), text_field(&node, "kind")) {
             (Ok(api_version), Ok(Some(kind))) => (api_version.unwrap_or_default().to_owned(), kind.to_owned()),
             (_, Ok(None)) => {
-                self.broken.push(Fault::at(node.at(), "a document without kind", "give its apiVersion and kind"));
+                self.broken.push(Fault::at(
+                    node.at(),
+                    "a document without kind",
+                    "give its apiVersion and kind",
+                ));
                 return;
             }
             (Err(fault), _) | (_, Err(fault)) => {
@@ -232,29 +259,43 @@ impl Pieces {
             self.add_items(node, &api_version, &kind);
             return;
         }
-        match Kind::find(&api_version, &kind) {
-            Some((kind, right_version)) => self.define(node, kind, &api_version, right_version),
-            None => {
-                let name = if api_version.is_empty() { kind } else { format!("{api_version} {kind}") };
-                self.unknown.entry(name).or_insert((0, node.at())).0 += 1;
-            }
+        if let Some((kind, right_version)) = Kind::find(&api_version, &kind) {
+            self.define(node, kind, &api_version, right_version);
+        } else {
+            let name = if api_version.is_empty() {
+                kind
+            } else {
+                format!("{api_version} {kind}")
+            };
+            self.unknown.entry(name).or_insert((0, node.at())).0 += 1;
         }
     }
 
     fn add_items(&mut self, node: Node, api_version: &str, kind: &str) {
         // why: a fault of the list itself, such as `items` given twice, may hide documents.
         self.broken.extend(node.faults);
-        let Content::Mapping(entries) = node.content else { return };
-        let Some(items) = entries.into_iter().find(|entry| &*entry.key == "items") else { return };
+        let Content::Mapping(entries) = node.content else {
+            return;
+        };
+        let Some(items) = entries.into_iter().find(|entry| &*entry.key == "items") else {
+            return;
+        };
         let item_kind = kind.strip_suffix("List").filter(|kind| !kind.is_empty());
         match items.value {
-            Node { content: Content::Sequence(items), .. } => {
+            Node {
+                content: Content::Sequence(items),
+                ..
+            } => {
                 for item in items.into_iter().filter(|item| !item.is_null()) {
                     self.add(item, item_kind.map(|kind| (api_version, kind)));
                 }
             }
             node if node.is_null() => {}
-            _ => self.broken.push(Fault::at(items.at, format!("the items of a {kind} are not a sequence"), "")),
+            _ => self.broken.push(Fault::at(
+                items.at,
+                format!("the items of a {kind} are not a sequence"),
+                "",
+            )),
         }
     }
 
@@ -262,7 +303,10 @@ impl Pieces {
         let id = match identify(&node, kind) {
             Ok(id) => id,
             Err(fault) => {
-                self.broken.push(Fault { message: format!("{kind}: {}", fault.message), ..fault });
+                self.broken.push(Fault {
+                    message: format!("{kind}: {}", fault.message),
+                    ..fault
+                });
                 return;
             }
         };
@@ -274,9 +318,17 @@ impl Pieces {
             } else {
                 format!("apiVersion \"{}\" is not read", excerpt(api_version, 60))
             };
-            faults.push(Fault::at(at, message, format!("write apiVersion: {}", kind.api_version())));
+            faults.push(Fault::at(
+                at,
+                message,
+                format!("write apiVersion: {}", kind.api_version()),
+            ));
         }
-        self.definitions.push(Definition { id, node: Arc::new(node), faults: faults.into() });
+        self.definitions.push(Definition {
+            id,
+            node: Arc::new(node),
+            faults: faults.into(),
+        });
     }
 }
 
@@ -286,11 +338,28 @@ fn supply(node: &mut Node, key: &str, text: &str) {
     if node.get(key).is_some_and(|value| !value.is_null()) {
         return;
     }
-    let Content::Mapping(entries) = &mut node.content else { return };
+    let Content::Mapping(entries) = &mut node.content else {
+        return;
+    };
     entries.retain(|entry| &*entry.key != key);
-    let content = Content::Scalar(Scalar { text: text.into(), reading: Reading::Text, ambiguous: false });
-    let value = Node { content, line: at.line, column: at.column, faults: Vec::new() };
-    entries.push(Entry { key: key.into(), at, ambiguous: false, repeated: false, value });
+    let content = Content::Scalar(Scalar {
+        text: text.into(),
+        reading: Reading::Text,
+        ambiguous: false,
+    });
+    let value = Node {
+        content,
+        line: at.line,
+        column: at.column,
+        faults: Vec::new(),
+    };
+    entries.push(Entry {
+        key: key.into(),
+        at,
+        ambiguous: false,
+        repeated: false,
+        value,
+    });
 }
 
 /// The fault of a key that decides what a document is, and is given more than once.
@@ -304,7 +373,9 @@ fn text_field<'a>(node: &'a Node, key: &str) -> Result<Option<&'a str>, Fault> {
     if let Some(fault) = given_twice(node, key) {
         return Err(fault);
     }
-    let Some(entry) = node.entry(key).filter(|entry| !entry.value.is_null()) else { return Ok(None) };
+    let Some(entry) = node.entry(key).filter(|entry| !entry.value.is_null()) else {
+        return Ok(None);
+    };
     if let Some(fault) = entry.value.faults.first() {
         return Err(fault.clone());
     }
@@ -332,9 +403,14 @@ fn identify(node: &Node, kind: Kind) -> Result<DocumentId, Fault> {
     }
     let missing = |at| Fault::at(at, "it has no name", "give it a metadata.name");
     let metadata = node.entry("metadata").ok_or_else(|| missing(node.at()))?;
-    let within = |fault: Fault| Fault { message: format!("metadata.{}", fault.message), ..fault };
+    let within = |fault: Fault| Fault {
+        message: format!("metadata.{}", fault.message),
+        ..fault
+    };
     let name = text_field(&metadata.value, "name").map_err(within)?;
-    let name = name.filter(|name| !name.is_empty()).ok_or_else(|| missing(metadata.at))?;
+    let name = name
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| missing(metadata.at))?;
     checked(name, "name", &metadata.value)?;
     let namespace = if kind.is_namespaced() {
         let namespace = text_field(&metadata.value, "namespace").map_err(within)?;
@@ -344,7 +420,11 @@ fn identify(node: &Node, kind: Kind) -> Result<DocumentId, Fault> {
     } else {
         None
     };
-    Ok(DocumentId { kind, namespace, name: name.into() })
+    Ok(DocumentId {
+        kind,
+        namespace,
+        name: name.into(),
+    })
 }
 
 /// Names are DNS-1123 sub-domains; an API server accepts no others.
@@ -357,8 +437,15 @@ fn checked(name: &str, field: &str, metadata: &Node) -> Result<(), Fault> {
         return Ok(());
     }
     let at = metadata.entry(field).map_or(metadata.at(), |entry| entry.at);
-    let length = if name.len() > 253 { format!(" ({} characters)", name.chars().count()) } else { String::new() };
-    let message = format!("metadata.{field} \"{}\"{length} is not a name that Kubernetes accepts", excerpt(name, 60));
+    let length = if name.len() > 253 {
+        format!(" ({} characters)", name.chars().count())
+    } else {
+        String::new()
+    };
+    let message = format!(
+        "metadata.{field} \"{}\"{length} is not a name that Kubernetes accepts",
+        excerpt(name, 60)
+    );
     let remedy = "use at most 253 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit";
     Err(Fault::at(at, message, remedy))
 }

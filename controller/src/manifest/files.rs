@@ -95,7 +95,11 @@ impl Scan {
         self.blind == other.blind
             && self.problems == other.problems
             && self.files.len() == other.files.len()
-            && self.files.iter().zip(&other.files).all(|((a, x), (b, y))| a == b && same_state(x, y))
+            && self
+                .files
+                .iter()
+                .zip(&other.files)
+                .all(|((a, x), (b, y))| a == b && same_state(x, y))
     }
 }
 
@@ -119,7 +123,10 @@ impl Scanner {
     /// A scanner of files and directories. Their paths are kept as given: where files must be known again after a
     /// restart, make them absolute.
     pub fn new(roots: Vec<PathBuf>) -> Self {
-        Self { roots, known: BTreeMap::new() }
+        Self {
+            roots,
+            known: BTreeMap::new(),
+        }
     }
 
     /// The roots as given.
@@ -141,7 +148,8 @@ impl Scanner {
             let steady = self.look_again_for_missing(&mut found);
             let mut scan = self.read_all(found, writers, last);
             let waits = scan.files.iter().any(|(path, state)| {
-                matches!(state, FileState::Unsettled) && !matches!(writers, Writers::Known(writers) if writers.contains(&**path))
+                matches!(state, FileState::Unsettled)
+                    && !matches!(writers, Writers::Known(writers) if writers.contains(&**path))
             });
             if !steady {
                 scan.blind.extend(self.roots.iter().cloned());
@@ -159,7 +167,11 @@ impl Scanner {
     /// neither name. Says whether both looks miss the same files.
     fn look_again_for_missing(&self, found: &mut Found) -> bool {
         let missing = |found: &Found| -> Vec<Arc<Path>> {
-            self.known.keys().filter(|path| !found.files.contains_key(&***path)).cloned().collect()
+            self.known
+                .keys()
+                .filter(|path| !found.files.contains_key(&***path))
+                .cloned()
+                .collect()
         };
         let first = missing(found);
         if first.is_empty() {
@@ -171,7 +183,11 @@ impl Scanner {
 
     /// Reads what is new among the files found. `last`: files that are merely young are taken as they are.
     fn read_all(&mut self, found: Found, writers: Writers<'_>, last: bool) -> Scan {
-        let mut scan = Scan { blind: found.blind, problems: found.problems, ..Scan::default() };
+        let mut scan = Scan {
+            blind: found.blind,
+            problems: found.problems,
+            ..Scan::default()
+        };
         for (path, problem) in found.unreadable {
             scan.files.insert(path.into(), FileState::Unreadable(problem));
         }
@@ -183,9 +199,12 @@ impl Scanner {
             let before = self.known.remove(&path);
             let state = if bytes > MAX_TOTAL_BYTES {
                 let message = format!("all files together are larger than {} MiB", MAX_TOTAL_BYTES >> 20);
-                FileState::Unreadable(Problem::error(&path, Fault::whole(message, "move what is no manifest elsewhere")))
+                FileState::Unreadable(Problem::error(
+                    &path,
+                    Fault::whole(message, "move what is no manifest elsewhere"),
+                ))
             } else {
-                self.read_one(&path, stamp, before.as_ref(), writers, last, &mut known)
+                read_one(&path, stamp, before.as_ref(), writers, last, &mut known)
             };
             if !matches!(state, FileState::Read(_)) {
                 scan.unsettled |= matches!(state, FileState::Unsettled);
@@ -196,38 +215,49 @@ impl Scanner {
         self.known = known;
         scan
     }
+}
 
-    fn read_one(
-        &self,
-        path: &Arc<Path>,
-        stamp: Stamp,
-        before: Option<&Known>,
-        writers: Writers<'_>,
-        last: bool,
-        known: &mut BTreeMap<Arc<Path>, Known>,
-    ) -> FileState {
-        if let Some(before) = before.filter(|before| before.stamp == stamp && !before.racy) {
-            let again = Known { stamp, racy: false, content: Arc::clone(&before.content) };
-            known.insert(Arc::clone(path), again);
-            return FileState::Read(Arc::clone(&before.content));
-        }
-        if is_changing(path, stamp, before, writers, last) {
-            return FileState::Unsettled;
-        }
-        let (bytes, read_stamp) = match read::bytes(path, stamp) {
-            read::Outcome::Bytes(bytes, read_stamp) => (bytes, read_stamp),
-            read::Outcome::Moved => return FileState::Unsettled,
-            read::Outcome::Fault(fault) => return FileState::Unreadable(Problem::error(path, fault)),
+/// Reads one file, if it is not what it was; what is read goes into `known`.
+fn read_one(
+    path: &Arc<Path>,
+    stamp: Stamp,
+    before: Option<&Known>,
+    writers: Writers<'_>,
+    last: bool,
+    known: &mut BTreeMap<Arc<Path>, Known>,
+) -> FileState {
+    if let Some(before) = before.filter(|before| before.stamp == stamp && !before.racy) {
+        let again = Known {
+            stamp,
+            racy: false,
+            content: Arc::clone(&before.content),
         };
-        let digest = Digest::of(&bytes);
-        let content = match before.filter(|before| before.content.digest == digest) {
-            Some(before) => Arc::clone(&before.content),
-            None => Arc::new(FileContent::read(path, &bytes, before.map(|before| &*before.content))),
-        };
-        let racy = age(read_stamp).is_none_or(|age| age < RACY);
-        known.insert(Arc::clone(path), Known { stamp: read_stamp, racy, content: Arc::clone(&content) });
-        FileState::Read(content)
+        known.insert(Arc::clone(path), again);
+        return FileState::Read(Arc::clone(&before.content));
     }
+    if is_changing(path, stamp, before, writers, last) {
+        return FileState::Unsettled;
+    }
+    let (bytes, read_stamp) = match read::bytes(path, stamp) {
+        read::Outcome::Bytes(bytes, read_stamp) => (bytes, read_stamp),
+        read::Outcome::Moved => return FileState::Unsettled,
+        read::Outcome::Fault(fault) => return FileState::Unreadable(Problem::error(path, fault)),
+    };
+    let digest = Digest::of(&bytes);
+    let content = match before.filter(|before| before.content.digest == digest) {
+        Some(before) => Arc::clone(&before.content),
+        None => Arc::new(FileContent::read(path, &bytes, before.map(|before| &*before.content))),
+    };
+    let racy = age(read_stamp).is_none_or(|age| age < RACY);
+    known.insert(
+        Arc::clone(path),
+        Known {
+            stamp: read_stamp,
+            racy,
+            content: Arc::clone(&content),
+        },
+    );
+    FileState::Read(content)
 }
 
 /// Whether a file that is new or different had better be left alone for now.

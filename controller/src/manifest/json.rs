@@ -151,7 +151,13 @@ impl Reader<'_> {
                 }
             } else {
                 known.insert(key.clone(), (at, entries.len()));
-                entries.push(Entry { key, at, ambiguous: false, repeated: false, value });
+                entries.push(Entry {
+                    key,
+                    at,
+                    ambiguous: false,
+                    repeated: false,
+                    value,
+                });
             }
             if self.ends(b'}', "expected ',' or '}'")? {
                 return Ok((Content::Mapping(entries), faults));
@@ -402,10 +408,7 @@ mod tests {
     #[test]
     fn a_key_given_twice_is_a_fault_of_its_object() {
         let nodes = parse("{\"a\": 1,\n \"a\": 2}").unwrap();
-        assert_eq!(
-            nodes[0].all_faults()[0].message,
-            "the key \"a\" is given twice"
-        );
+        assert_eq!(nodes[0].all_faults()[0].message, "the key \"a\" is given twice");
         assert_eq!(nodes[0].to_json().to_string(), "{\"a\":1}");
     }
 

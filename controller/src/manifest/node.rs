@@ -8,7 +8,6 @@ use std::mem::size_of;
 
 use serde_json::{Map, Value};
 
-use super::path::{FieldPath, Step};
 use super::problem::{Fault, Position, excerpt};
 use super::scalar::{Reading, Readings};
 
@@ -61,27 +60,6 @@ pub struct Scalar {
     pub reading: Reading,
     /// Whether it was written plain and YAML 1.1, YAML 1.2 and `kubectl` do not agree on it.
     pub ambiguous: bool,
-}
-
-/// A scalar that the YAML versions read differently.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ambiguity<'a> {
-    /// The way to it.
-    pub path: FieldPath,
-    /// Where it stands.
-    pub at: Position,
-    /// The scalar as written.
-    pub text: &'a str,
-    /// Who reads what.
-    pub readings: Readings,
-}
-
-impl Ambiguity<'_> {
-    /// The fault that names it.
-    pub fn fault(&self) -> Fault {
-        let message = format!("{}: {}", self.path, ambiguous_words(self.text, self.readings));
-        Fault::at(self.at, message, quote_it(self.text))
-    }
 }
 
 /// `"on" is true in YAML 1.1, text in YAML 1.2`.
@@ -152,39 +130,12 @@ impl Node {
         }
     }
 
-    /// The place of the field at `path`, where it exists: that of its key, or of the item in a sequence.
-    pub fn position(&self, path: &FieldPath) -> Option<Position> {
-        let (depth, position) = self.walk(path);
-        (depth == path.0.len()).then_some(position)
-    }
-
-    /// The place of the field at `path`, or of the deepest field on the way there that exists.
-    pub fn nearest(&self, path: &FieldPath) -> Position {
-        self.walk(path).1
-    }
-
-    /// How many steps of `path` exist, and where the last of them stands.
-    fn walk(&self, path: &FieldPath) -> (usize, Position) {
-        let mut node = self;
-        let mut position = self.at();
-        for (depth, step) in path.0.iter().enumerate() {
-            let next = match (step, &node.content) {
-                (Step::Key(key), Content::Mapping(_)) => node.entry(key).map(|entry| (entry.at, &entry.value)),
-                (Step::Index(index), Content::Sequence(items)) => items.get(*index).map(|item| (item.at(), item)),
-                _ => None,
-            };
-            let Some((at, value)) = next else {
-                return (depth, position);
-            };
-            (position, node) = (at, value);
-        }
-        (path.0.len(), position)
-    }
-
     /// The line of the field that `path` names in text form, `spec.ports[2].endPort`. Keys with points are found as
     /// they are and in brackets, quoted or not: `labels.app.kubernetes.io/name`, `labels["app.kubernetes.io/name"]`.
     pub fn line_of(&self, path: &str) -> Option<u32> {
-        self.find(path, self.at()).filter(|(_, unresolved)| *unresolved == 0).map(|(position, _)| position.line)
+        self.find(path, self.at())
+            .filter(|(_, unresolved)| *unresolved == 0)
+            .map(|(position, _)| position.line)
     }
 
     /// As [`Node::line_of`], or the place of the deepest field on the way there that exists.
@@ -231,52 +182,6 @@ impl Node {
             Content::Mapping(entries) => entries.iter().for_each(|entry| entry.value.collect_faults(into)),
         }
     }
-
-    /// Every value that the YAML versions read differently, in the order of the text. Keys are not among them: an
-    /// ambiguous key is a fault, wherever it stands.
-    pub fn ambiguities(&self) -> Vec<Ambiguity<'_>> {
-        let mut found = Vec::new();
-        self.collect_ambiguities(&mut FieldPath::default(), &mut found);
-        found
-    }
-
-    fn collect_ambiguities<'a>(&'a self, path: &mut FieldPath, into: &mut Vec<Ambiguity<'a>>) {
-        match &self.content {
-            Content::Scalar(scalar) if scalar.ambiguous => {
-                let readings = Readings::of(&scalar.text);
-                into.push(Ambiguity {
-                    path: path.clone(),
-                    at: self.at(),
-                    text: &scalar.text,
-                    readings,
-                });
-            }
-            Content::Scalar(_) => {}
-            Content::Sequence(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    path.0.push(Step::Index(index));
-                    item.collect_ambiguities(path, into);
-                    path.0.pop();
-                }
-            }
-            Content::Mapping(entries) => {
-                for entry in entries {
-                    path.0.push(Step::Key(entry.key.to_string()));
-                    entry.value.collect_ambiguities(path, into);
-                    path.0.pop();
-                }
-            }
-        }
-    }
-}
-
-/// The faults of every ambiguous value that stands where text is expected, as `is_text_expected` judges by its path.
-///
-/// [`super::typed`] knows by itself what is expected; this is for readers without types.
-pub fn refuse_ambiguous(node: &Node, is_text_expected: impl Fn(&FieldPath) -> bool) -> Vec<Fault> {
-    let mut found = node.ambiguities();
-    found.retain(|ambiguity| is_text_expected(&ambiguity.path));
-    found.iter().map(Ambiguity::fault).collect()
 }
 
 /// What follows `key` at the start of `path`, the point between them taken off.

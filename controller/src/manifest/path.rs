@@ -18,20 +18,6 @@ pub enum Step {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldPath(pub Vec<Step>);
 
-impl FieldPath {
-    /// The keys of the path; a sequence's index is `None`. Made for `match path.keys().as_slice()`.
-    pub fn keys(&self) -> Vec<Option<&str>> {
-        let key = |step| {
-            if let &Step::Key(ref key) = step {
-                Some(key.as_str())
-            } else {
-                None
-            }
-        };
-        self.0.iter().map(key).collect()
-    }
-}
-
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, step) in self.0.iter().enumerate() {
@@ -47,19 +33,6 @@ impl fmt::Display for FieldPath {
             }
         }
         Ok(())
-    }
-}
-
-impl From<&serde_path_to_error::Path> for FieldPath {
-    fn from(path: &serde_path_to_error::Path) -> Self {
-        use serde_path_to_error::Segment;
-        let step = |segment: &Segment| match segment {
-            Segment::Seq { index } => Some(Step::Index(*index)),
-            Segment::Map { key } => Some(Step::Key(key.clone())),
-            Segment::Enum { .. } | Segment::Unknown => None,
-        };
-        // why: what follows an unknown step cannot be found any more; the deepest known place is the answer.
-        Self(path.iter().map_while(step).collect())
     }
 }
 

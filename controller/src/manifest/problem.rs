@@ -78,7 +78,10 @@ impl Fault {
     /// A key that stands at `position` and stood at `first` before.
     pub fn twice(position: Position, key: &str, first: Position) -> Self {
         let message = format!("the key \"{}\" is given twice", excerpt(key, 60));
-        Self { first: Some(first), ..Self::at(position, message, "remove one of them") }
+        Self {
+            first: Some(first),
+            ..Self::at(position, message, "remove one of them")
+        }
     }
 
     /// The same fault, `lines` further down.

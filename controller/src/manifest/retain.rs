@@ -91,7 +91,10 @@ impl Retained {
             let before = self.files.remove(path).unwrap_or_default();
             let memory = match state {
                 FileState::Read(content) if content.error().is_none() => read(content, before, validate),
-                FileState::Read(content) => Memory { digest: Some(content.digest), ..remember(before) },
+                FileState::Read(content) => Memory {
+                    digest: Some(content.digest),
+                    ..remember(before)
+                },
                 FileState::Unreadable(_) | FileState::Unsettled => remember(before),
             };
             problems.extend(memory.problems(path, state));
@@ -110,7 +113,11 @@ impl Retained {
         let changed = self.resolve(&mut problems);
         problems.sort();
         problems.dedup();
-        Outcome { documents: self.in_force.values().cloned().collect(), problems, changed }
+        Outcome {
+            documents: self.in_force.values().cloned().collect(),
+            problems,
+            changed,
+        }
     }
 
     /// Gives a file that appears under a new name with the content of one that is gone the memory of that one. What
@@ -121,7 +128,10 @@ impl Retained {
         for old in gone {
             let digest = self.files[&old].digest;
             let same = |state: &FileState| matches!(state, FileState::Read(content) if Some(content.digest) == digest);
-            let new = scan.files.iter().find(|(path, state)| same(state) && !self.files.contains_key(*path));
+            let new = scan
+                .files
+                .iter()
+                .find(|(path, state)| same(state) && !self.files.contains_key(*path));
             if let Some((new, _)) = new
                 && let Some(mut memory) = self.files.remove(&old)
             {
@@ -146,7 +156,14 @@ impl Retained {
         for (id, claimants) in claimants {
             let current = self.in_force.get(id);
             let document = match claimants[..] {
-                [(_, Claim { now: Now::Repeated(_), .. })] => current,
+                [
+                    (
+                        _,
+                        Claim {
+                            now: Now::Repeated(_), ..
+                        },
+                    ),
+                ] => current,
                 [(_, claim)] => claim.held.as_ref().or(current),
                 _ => current,
             };
@@ -167,7 +184,11 @@ impl Retained {
             Arc::ptr_eq(&a.definition.node, &b.definition.node) || a.to_json() == b.to_json()
         };
         let unchanged = self.in_force.len() == in_force.len()
-            && self.in_force.iter().zip(&in_force).all(|((a, x), (b, y))| a == b && same(x, y));
+            && self
+                .in_force
+                .iter()
+                .zip(&in_force)
+                .all(|((a, x), (b, y))| a == b && same(x, y));
         self.in_force = in_force;
         !unchanged
     }
@@ -195,7 +216,10 @@ fn read(content: &FileContent, mut before: Memory, validate: &dyn Fn(&Document) 
     if !content.broken().is_empty() {
         claims.extend(remember(before).claims);
     }
-    Memory { digest: Some(content.digest), claims }
+    Memory {
+        digest: Some(content.digest),
+        claims,
+    }
 }
 
 /// The claim of a document that a file defines once.
@@ -212,9 +236,17 @@ fn judge(document: &Document, former: Option<Claim>, validate: &dyn Fn(&Document
         (document.clone(), problems)
     });
     if judged.1.iter().any(Problem::is_error) {
-        Claim { held, now: Now::Invalid(document.line()), judged: Some(judged) }
+        Claim {
+            held,
+            now: Now::Invalid(document.line()),
+            judged: Some(judged),
+        }
     } else {
-        Claim { held: Some(document.clone()), now: Now::Valid, judged: Some(judged) }
+        Claim {
+            held: Some(document.clone()),
+            now: Now::Valid,
+            judged: Some(judged),
+        }
     }
 }
 
@@ -233,10 +265,17 @@ impl Memory {
     fn problems(&self, path: &Path, state: &FileState) -> Vec<Problem> {
         let judged = self.claims.values().filter_map(|claim| claim.judged.as_ref());
         let mut problems: Vec<_> = judged.flat_map(|(_, problems)| problems.iter().cloned()).collect();
-        let remembered: BTreeSet<_> =
-            self.claims.iter().filter(|(_, claim)| claim.now == Now::Remembered).map(|(id, _)| id.to_string()).collect();
+        let remembered: BTreeSet<_> = self
+            .claims
+            .iter()
+            .filter(|(_, claim)| claim.now == Now::Remembered)
+            .map(|(id, _)| id.to_string())
+            .collect();
         if !remembered.is_empty() && !matches!(state, FileState::Unsettled) {
-            let message = format!("until it is put right, what it had before stays in force: {}", some_of(&remembered));
+            let message = format!(
+                "until it is put right, what it had before stays in force: {}",
+                some_of(&remembered)
+            );
             problems.push(Problem::note(path, Fault::whole(message, "")));
         }
         problems
@@ -245,11 +284,12 @@ impl Memory {
 
 /// The first few of many names.
 fn some_of(names: &BTreeSet<String>) -> String {
-    let mut shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
     if names.len() > 5 {
-        shown.push_str(&format!(" and {} more", names.len() - 5));
+        format!("{shown} and {} more", names.len() - 5)
+    } else {
+        shown
     }
-    shown
 }
 
 impl Claim {
@@ -266,33 +306,66 @@ impl Claim {
 /// Tells of a clash, and of what stays in force where a document is wrong.
 fn tell(id: &DocumentId, claimants: &[(&Arc<Path>, &Claim)], in_force: Option<&Document>, problems: &mut Vec<Problem>) {
     let stays = match in_force {
-        Some(document) => format!("what is in force, as read from {}:{}, stays", document.file.display(), document.line()),
+        Some(document) => format!(
+            "what is in force, as read from {}:{}, stays",
+            document.file.display(),
+            document.line()
+        ),
         None => "none was in force, so none takes effect".to_owned(),
     };
-    if let [(path, Claim { now: Now::Invalid(line), .. })] = claimants {
+    if let [
+        (
+            path,
+            Claim {
+                now: Now::Invalid(line),
+                ..
+            },
+        ),
+    ] = claimants
+    {
         let message = match in_force {
             Some(_) => format!("{id}: its last valid version stays in force"),
             None => format!("{id}: it never was valid and has no effect"),
         };
         problems.push(note_at(path, *line, message));
     }
-    let places: Vec<(&Arc<Path>, u32)> =
-        claimants.iter().flat_map(|(path, claim)| claim.lines().into_iter().map(move |line| (*path, line))).collect();
+    let places: Vec<(&Arc<Path>, u32)> = claimants
+        .iter()
+        .flat_map(|(path, claim)| claim.lines().into_iter().map(move |line| (*path, line)))
+        .collect();
     if places.len() < 2 {
         return;
     }
     for (at, (path, line)) in places.iter().enumerate() {
-        let others = places.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, place)| place);
-        let shown: Vec<_> = others.clone().take(3).map(|(path, line)| format!("{}:{line}", path.display())).collect();
-        let more = if places.len() > 4 { format!(" and {} more places", places.len() - 4) } else { String::new() };
+        let others = places
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at)
+            .map(|(_, place)| place);
+        let shown: Vec<_> = others
+            .clone()
+            .take(3)
+            .map(|(path, line)| format!("{}:{line}", path.display()))
+            .collect();
+        let more = if places.len() > 4 {
+            format!(" and {} more places", places.len() - 4)
+        } else {
+            String::new()
+        };
         let message = format!("{id} is defined twice, also in {}{more}", shown.join(", "));
         let position = super::problem::Position { line: *line, column: 1 };
-        problems.push(Problem::error(path, Fault::at(position, message, format!("remove all but one; {stays}"))));
+        problems.push(Problem::error(
+            path,
+            Fault::at(position, message, format!("remove all but one; {stays}")),
+        ));
     }
 }
 
 fn note_at(path: &Path, line: u32, message: String) -> Problem {
-    Problem::note(path, Fault::at(super::problem::Position { line, column: 1 }, message, ""))
+    Problem::note(
+        path,
+        Fault::at(super::problem::Position { line, column: 1 }, message, ""),
+    )
 }
 
 #[cfg(test)]

@@ -17,12 +17,22 @@ use super::scalar::{Reading, Readings};
 
 /// Reads a node. The fault names path, place and remedy.
 pub fn read<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, Fault> {
-    T::deserialize(Cursor { node, form: Form::Plain }).map_err(|refusal| {
-        let path = FieldPath(refusal.path.into_iter().rev().collect());
-        let at = refusal.at.unwrap_or(node.at());
-        let message = if path.0.is_empty() { refusal.message } else { format!("{path}: {}", refusal.message) };
-        Fault::at(at, message, refusal.remedy)
+    T::deserialize(Cursor {
+        node,
+        form: Form::Plain,
     })
+    .map_err(|refusal| refusal.fault(node))
+}
+
+/// The first scalar that the YAML versions read differently where `T` could take it for either. `None` also where the
+/// node does not fit `T` for another reason, which a stricter reader may tell better than [`read`].
+pub fn ambiguity<'de, T: Deserialize<'de>>(node: &'de Node) -> Option<Fault> {
+    let refusal = T::deserialize(Cursor {
+        node,
+        form: Form::Plain,
+    })
+    .err()?;
+    refusal.is_ambiguity.then(|| refusal.fault(node))
 }
 
 /// Why a node does not fit the type.
@@ -30,6 +40,8 @@ pub fn read<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, Fault> {
 struct Refusal {
     message: String,
     remedy: String,
+    /// Whether the YAML versions read the scalar differently.
+    is_ambiguity: bool,
     /// Where, set by the innermost value concerned.
     at: Option<Position>,
     /// The steps from the value up to the top.
@@ -43,6 +55,17 @@ impl Refusal {
         self.at.get_or_insert(at);
         self
     }
+
+    /// The fault of the whole that was read, `node`.
+    fn fault(self, node: &Node) -> Fault {
+        let path = FieldPath(self.path.into_iter().rev().collect());
+        let message = if path.0.is_empty() {
+            self.message
+        } else {
+            format!("{path}: {}", self.message)
+        };
+        Fault::at(self.at.unwrap_or(node.at()), message, self.remedy)
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -55,7 +78,13 @@ impl std::error::Error for Refusal {}
 
 impl de::Error for Refusal {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { message: message.to_string(), remedy: String::new(), at: None, path: Vec::new() }
+        Self {
+            message: message.to_string(),
+            remedy: String::new(),
+            is_ambiguity: false,
+            at: None,
+            path: Vec::new(),
+        }
     }
 }
 
@@ -77,11 +106,21 @@ struct Cursor<'de> {
 
 impl<'de> Cursor<'de> {
     fn refuse<T>(self, message: String, remedy: String) -> Result<T, Refusal> {
-        Err(Refusal { message, remedy, at: Some(self.node.at()), path: Vec::new() })
+        Err(Refusal {
+            message,
+            remedy,
+            is_ambiguity: false,
+            at: Some(self.node.at()),
+            path: Vec::new(),
+        })
     }
 
-    fn ambiguous<T>(self, scalar: &Scalar) -> Result<T, Refusal> {
-        self.refuse(ambiguous_words(&scalar.text, Readings::of(&scalar.text)), quote_it(&scalar.text))
+    fn ambiguous<T>(self, scalar: &Scalar, remedy: String) -> Result<T, Refusal> {
+        let message = ambiguous_words(&scalar.text, Readings::of(&scalar.text));
+        self.refuse(message, remedy).map_err(|refusal| Refusal {
+            is_ambiguity: true,
+            ..refusal
+        })
     }
 
     /// The value as it is, whatever it is.
@@ -93,25 +132,38 @@ impl<'de> Cursor<'de> {
                 Reading::Timestamp | Reading::Special | Reading::Text => visitor.visit_borrowed_str(&scalar.text),
                 number => match number.to_json(&scalar.text) {
                     Some(serde_json::Value::Number(n)) => visit_number(&n, visitor),
-                    _ => self.refuse(format!("\"{}\" is no number", excerpt(&scalar.text, 60)), quote_it(&scalar.text)),
+                    _ => self.refuse(
+                        format!("\"{}\" is no number", excerpt(&scalar.text, 60)),
+                        quote_it(&scalar.text),
+                    ),
                 },
             },
-            Content::Sequence(items) => visitor.visit_seq(Items { rest: items.iter().enumerate() }),
-            Content::Mapping(entries) => visitor.visit_map(Fields { rest: entries.iter(), current: None }),
+            Content::Sequence(items) => visitor.visit_seq(Items {
+                rest: items.iter().enumerate(),
+            }),
+            Content::Mapping(entries) => visitor.visit_map(Fields {
+                rest: entries.iter(),
+                current: None,
+            }),
         }
     }
 
     fn visit_text<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        let Some(scalar) = self.node.as_scalar() else { return self.visit(visitor) };
+        let Some(scalar) = self.node.as_scalar() else {
+            return self.visit(visitor);
+        };
         let number = scalar.reading.is_number();
         if self.form == Form::Time && scalar.reading == Reading::Timestamp || self.form == Form::Quantity && number {
             return visitor.visit_borrowed_str(&scalar.text);
         }
         if scalar.ambiguous {
-            return self.ambiguous(scalar);
+            return self.ambiguous(scalar, quote_it(&scalar.text));
         }
         match scalar.reading {
-            Reading::Null => self.refuse("is empty where text is expected".into(), "give it a value, or leave it out".into()),
+            Reading::Null => self.refuse(
+                "is empty where text is expected".into(),
+                "give it a value, or leave it out".into(),
+            ),
             reading if !reading.is_text() => {
                 let message = format!("\"{}\" is {reading} where text is expected", excerpt(&scalar.text, 60));
                 self.refuse(message, quote_it(&scalar.text))
@@ -123,8 +175,7 @@ impl<'de> Cursor<'de> {
     fn visit_whole_number<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.node.as_scalar() {
             Some(scalar) if scalar.ambiguous && Readings::of(&scalar.text).numbers_differ() => {
-                let readings = Readings::of(&scalar.text);
-                self.refuse(ambiguous_words(&scalar.text, readings), "write the number in plain decimal digits".into())
+                self.ambiguous(scalar, "write the number in plain decimal digits".into())
             }
             _ => self.visit(visitor),
         }
@@ -154,7 +205,7 @@ impl<'de> Deserializer<'de> for Cursor<'de> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.node.as_scalar() {
             // why: what takes anything (a port's number or name) could take either reading.
-            Some(scalar) if scalar.ambiguous => self.ambiguous(scalar),
+            Some(scalar) if scalar.ambiguous => self.ambiguous(scalar, quote_it(&scalar.text)),
             _ => self.visit(visitor),
         }
     }
@@ -193,7 +244,11 @@ impl<'de> Deserializer<'de> for Cursor<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        if self.node.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.node.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Refusal> {
@@ -213,10 +268,13 @@ impl<'de> Deserializer<'de> for Cursor<'de> {
     ) -> Result<V::Value, Refusal> {
         match &self.node.content {
             Content::Mapping(entries) => {
-                let fields = Fields { rest: entries.iter(), current: None };
+                let fields = Fields {
+                    rest: entries.iter(),
+                    current: None,
+                };
                 visitor.visit_enum(MapAccessDeserializer::new(fields))
             }
-            Content::Scalar(scalar) if scalar.ambiguous => self.ambiguous(scalar),
+            Content::Scalar(scalar) if scalar.ambiguous => self.ambiguous(scalar, quote_it(&scalar.text)),
             Content::Scalar(scalar) if scalar.reading.is_text() => {
                 let variant: BorrowedStrDeserializer<'de, Refusal> = BorrowedStrDeserializer::new(&scalar.text);
                 visitor.visit_enum(variant)
@@ -248,9 +306,16 @@ impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Refusal;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refusal> {
-        let Some((index, node)) = self.rest.next() else { return Ok(None) };
-        let value = seed.deserialize(Cursor { node, form: Form::Plain });
-        value.map(Some).map_err(|refusal| refusal.within(Step::Index(index), node.at()))
+        let Some((index, node)) = self.rest.next() else {
+            return Ok(None);
+        };
+        let value = seed.deserialize(Cursor {
+            node,
+            form: Form::Plain,
+        });
+        value
+            .map(Some)
+            .map_err(|refusal| refusal.within(Step::Index(index), node.at()))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -271,14 +336,20 @@ impl<'de> MapAccess<'de> for Fields<'de> {
         let Some(entry) = self.current else { return Ok(None) };
         let key = BorrowedStrDeserializer::new(&entry.key);
         // why: the key is named by the message itself (`unknown field`), and the path ends above it.
-        seed.deserialize(key).map(Some).map_err(|refusal: Refusal| Refusal { at: Some(entry.at), ..refusal })
+        seed.deserialize(key).map(Some).map_err(|refusal: Refusal| Refusal {
+            at: Some(entry.at),
+            ..refusal
+        })
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refusal> {
         let Some(entry) = self.current else {
             return Err(de::Error::custom("a value without a key"));
         };
-        let value = seed.deserialize(Cursor { node: &entry.value, form: Form::Plain });
+        let value = seed.deserialize(Cursor {
+            node: &entry.value,
+            form: Form::Plain,
+        });
         value.map_err(|refusal| refusal.within(Step::Key(entry.key.to_string()), entry.at))
     }
 }
@@ -331,7 +402,12 @@ mod tests {
     /// The refusal as `line: message; remedy`.
     fn refusal(text: &str) -> String {
         let fault = rule(text).expect_err("refused");
-        format!("{}: {}; {}", fault.position.expect("a place").line, fault.message, fault.remedy)
+        format!(
+            "{}: {}; {}",
+            fault.position.expect("a place").line,
+            fault.message,
+            fault.remedy
+        )
     }
 
     #[test]
@@ -339,9 +415,15 @@ mod tests {
         let text = "name: 'on'\nlabels: {a: \"010\", b: x}\npriority: 1_000\nenabled: yes\naction: Pass\n\
             at: 2026-01-01T00:00:00Z\ncpu: 0.50\nany: [1, true, x]\nports: [{port: 0x50}, {port: 1e3}, {port: 08}]\n";
         let rule = rule(text).expect("fits");
-        assert_eq!((rule.name.as_str(), rule.priority, rule.enabled), ("on", Some(1000), Some(true)));
+        assert_eq!(
+            (rule.name.as_str(), rule.priority, rule.enabled),
+            ("on", Some(1000), Some(true))
+        );
         assert_eq!(rule.labels["a"], "010");
-        assert_eq!((rule.action, rule.at), (Some(Action::Pass), Some(Time("2026-01-01T00:00:00Z".into()))));
+        assert_eq!(
+            (rule.action, rule.at),
+            (Some(Action::Pass), Some(Time("2026-01-01T00:00:00Z".into())))
+        );
         assert_eq!(rule.cpu, Some(Quantity("0.50".into())));
         assert_eq!(rule.any, Some(serde_json::json!([1, true, "x"])));
         assert_eq!(rule.ports, [Port { port: 80 }, Port { port: 1000 }, Port { port: 8 }]);
@@ -350,12 +432,30 @@ mod tests {
     #[test]
     fn ambiguous_scalars_are_refused_where_the_readings_differ_for_the_type() {
         let cases = [
-            ("name: y", "1: name: \"y\" is true in YAML 1.1, text in YAML 1.2; quote it: \"y\""),
-            ("name: x\nlabels:\n  a: 2001-12-14", "3: labels.a: \"2001-12-14\" is a timestamp in YAML 1.1, text in YAML 1.2; quote it: \"2001-12-14\""),
-            ("name: x\nlabels: {'a.b/c': 1:30}", "2: labels[\"a.b/c\"]: \"1:30\" is the number 90 in YAML 1.1, text in YAML 1.2; quote it: \"1:30\""),
-            ("name: x\nports:\n- port: 1\n- port: 010", "4: ports[1].port: \"010\" is the number 8 in YAML 1.1, the number 10 in YAML 1.2; write the number in plain decimal digits"),
-            ("name: x\naction: On", "2: action: \"On\" is true in YAML 1.1, text in YAML 1.2; quote it: \"On\""),
-            ("name: x\nany: off", "2: any: \"off\" is false in YAML 1.1, text in YAML 1.2; quote it: \"off\""),
+            (
+                "name: y",
+                "1: name: \"y\" is true in YAML 1.1, text in YAML 1.2; quote it: \"y\"",
+            ),
+            (
+                "name: x\nlabels:\n  a: 2001-12-14",
+                "3: labels.a: \"2001-12-14\" is a timestamp in YAML 1.1, text in YAML 1.2; quote it: \"2001-12-14\"",
+            ),
+            (
+                "name: x\nlabels: {'a.b/c': 1:30}",
+                "2: labels[\"a.b/c\"]: \"1:30\" is the number 90 in YAML 1.1, text in YAML 1.2; quote it: \"1:30\"",
+            ),
+            (
+                "name: x\nports:\n- port: 1\n- port: 010",
+                "4: ports[1].port: \"010\" is the number 8 in YAML 1.1, the number 10 in YAML 1.2; write the number in plain decimal digits",
+            ),
+            (
+                "name: x\naction: On",
+                "2: action: \"On\" is true in YAML 1.1, text in YAML 1.2; quote it: \"On\"",
+            ),
+            (
+                "name: x\nany: off",
+                "2: any: \"off\" is false in YAML 1.1, text in YAML 1.2; quote it: \"off\"",
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(refusal(text), expected);
@@ -364,14 +464,44 @@ mod tests {
     }
 
     #[test]
+    fn an_ambiguity_is_told_apart_from_other_mistakes() {
+        let ambiguity = |text: &str| {
+            let nodes = yaml::read(text, &mut yaml::MAX_NODES.clone()).expect("valid YAML");
+            super::ambiguity::<Rule>(&nodes[0]).map(|fault| fault.message)
+        };
+        assert!(ambiguity("name: on").expect("told").starts_with("name: \"on\" is true"));
+        assert!(ambiguity("name: x\npriority: 010").is_some());
+        assert_eq!(ambiguity("name: 8080"), None);
+        assert_eq!(ambiguity("name: x"), None);
+    }
+
+    #[test]
     fn values_of_the_wrong_type_and_unknown_fields_are_told_with_their_place() {
         let cases = [
-            ("name: 8080", "1: name: \"8080\" is the number 8080 where text is expected; quote it: \"8080\""),
-            ("name:", "1: name: is empty where text is expected; give it a value, or leave it out"),
-            ("name: x\npriority: high", "2: priority: invalid type: string \"high\", expected u16; "),
-            ("name: x\npriority: 70000", "2: priority: invalid value: integer `70000`, expected u16; "),
-            ("name: x\nenabled: 'yes'", "2: enabled: invalid type: string \"yes\", expected a boolean; "),
-            ("name: x\nports: {a: 1}", "2: ports: invalid type: map, expected a sequence; "),
+            (
+                "name: 8080",
+                "1: name: \"8080\" is the number 8080 where text is expected; quote it: \"8080\"",
+            ),
+            (
+                "name:",
+                "1: name: is empty where text is expected; give it a value, or leave it out",
+            ),
+            (
+                "name: x\npriority: high",
+                "2: priority: invalid type: string \"high\", expected u16; ",
+            ),
+            (
+                "name: x\npriority: 70000",
+                "2: priority: invalid value: integer `70000`, expected u16; ",
+            ),
+            (
+                "name: x\nenabled: 'yes'",
+                "2: enabled: invalid type: string \"yes\", expected a boolean; ",
+            ),
+            (
+                "name: x\nports: {a: 1}",
+                "2: ports: invalid type: map, expected a sequence; ",
+            ),
             ("name: x\nports: [{}]", "2: ports[0]: missing field `port`; "),
             ("labels: {}", "1: missing field `name`; "),
         ];

@@ -73,7 +73,9 @@ impl Follower {
         woken.set_nonblocking(true)?;
         let (sender, scans) = mpsc::channel(1);
         let worker = Worker::new(roots, pace, sender, woken);
-        thread::Builder::new().name("manifests".to_owned()).spawn(move || worker.run())?;
+        thread::Builder::new()
+            .name("manifests".to_owned())
+            .spawn(move || worker.run())?;
         Ok(Self { scans, wake })
     }
 
@@ -173,25 +175,46 @@ impl Worker {
     }
 
     fn burst_ends(&self) -> Option<Instant> {
-        self.burst.map(|burst| (burst.last + self.pace.quiet).min(burst.first + self.pace.longest))
+        self.burst
+            .map(|burst| (burst.last + self.pace.quiet).min(burst.first + self.pace.longest))
     }
 
     fn something_changed(&mut self) {
         let now = Instant::now();
-        self.burst = Some(Burst { first: self.burst.map_or(now, |burst| burst.first), last: now });
+        self.burst = Some(Burst {
+            first: self.burst.map_or(now, |burst| burst.first),
+            last: now,
+        });
     }
 
     /// Sleeps until something happens or is due. An error ends the thread: the follower is gone.
     fn wait(&mut self) -> Result<(), Gone> {
-        let due = [Some(self.rescan_at), self.burst_ends(), self.unsettled.map(|(at, _)| at)];
+        let due = [
+            Some(self.rescan_at),
+            self.burst_ends(),
+            self.unsettled.map(|(at, _)| at),
+        ];
         let poll_at = self.inotify.is_none().then_some(self.poll_at);
-        let until = due.into_iter().chain([poll_at]).flatten().min().unwrap_or(self.rescan_at);
+        let until = due
+            .into_iter()
+            .chain([poll_at])
+            .flatten()
+            .min()
+            .unwrap_or(self.rescan_at);
         let left = until.saturating_duration_since(Instant::now());
         // why: the timeout counts whole milliseconds; rounded down it would spin through the last one.
-        let left = if left.is_zero() { left } else { left + Duration::from_millis(1) };
+        let left = if left.is_zero() {
+            left
+        } else {
+            left + Duration::from_millis(1)
+        };
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::from(1000_u16));
         let mut descriptors = vec![PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
-        descriptors.extend(self.inotify.iter().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)));
+        descriptors.extend(
+            self.inotify
+                .iter()
+                .map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)),
+        );
         match poll(&mut descriptors, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             // why: nothing to be told by; the clock still runs, and one look a moment is better than a busy loop.
@@ -236,7 +259,9 @@ impl Worker {
             self.watched.remove(&event.wd);
             return self.something_changed();
         }
-        let Some(watched) = self.watched.get(&event.wd) else { return self.something_changed() };
+        let Some(watched) = self.watched.get(&event.wd) else {
+            return self.something_changed();
+        };
         let path = match &event.name {
             Some(name) if !watched.concerns(name, event.mask) => return,
             Some(name) => watched.path.join(name),
@@ -258,13 +283,19 @@ impl Worker {
             last.elapsed() < STALE_WRITER || fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0)
         });
         let writing: BTreeSet<PathBuf> = self.writers.keys().cloned().collect();
-        let writers = if self.inotify.is_some() { Writers::Known(&writing) } else { Writers::Unknown };
+        let writers = if self.inotify.is_some() {
+            Writers::Known(&writing)
+        } else {
+            Writers::Unknown
+        };
         let mut scan = self.scanner.scan_found(found, writers);
         if let Some(because) = &self.blind_because {
-            scan.problems.extend(self.scanner.roots().first().map(|root| told_late(root, because)));
+            scan.problems
+                .extend(self.scanner.roots().first().map(|root| told_late(root, because)));
         }
         let wait = if scan.unsettled {
-            self.unsettled.map_or(self.pace.quiet * 2, |(_, wait)| (wait * 2).min(Duration::from_secs(1)))
+            self.unsettled
+                .map_or(self.pace.quiet * 2, |(_, wait)| (wait * 2).min(Duration::from_secs(1)))
         } else {
             Duration::ZERO
         };
@@ -313,7 +344,11 @@ impl Worker {
             news |= !self.watched.contains_key(&descriptor) && !watched.contains_key(&descriptor);
             watched.entry(descriptor).or_default().add(interest);
         }
-        for gone in self.watched.keys().filter(|descriptor| !watched.contains_key(descriptor)) {
+        for gone in self
+            .watched
+            .keys()
+            .filter(|descriptor| !watched.contains_key(descriptor))
+        {
             // why: fails where the kernel removed it already, with the directory.
             let _ = inotify.rm_watch(*gone);
         }
@@ -401,7 +436,13 @@ fn file_mask() -> AddWatchFlags {
 
 fn told_late(root: &Path, because: &str) -> Problem {
     let message = format!("changes may be seen late: {because}");
-    Problem::note(root, Fault::whole(message, "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances"))
+    Problem::note(
+        root,
+        Fault::whole(
+            message,
+            "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances",
+        ),
+    )
 }
 
 #[cfg(test)]

@@ -352,7 +352,13 @@ impl Builder {
                 Some(key) if key.dropped => {}
                 Some(Key {
                     text, at, ambiguous, ..
-                }) => entries.push(Entry { key: text, at, ambiguous, repeated: false, value: node }),
+                }) => entries.push(Entry {
+                    key: text,
+                    at,
+                    ambiguous,
+                    repeated: false,
+                    value: node,
+                }),
             },
         }
         Ok(())
@@ -363,7 +369,8 @@ impl Builder {
         if anchor != 0 || tagged {
             return Err(Fault::at(at, "a key with an anchor or a tag", "write the key alone"));
         }
-        let Some(Open { content: Unfinished::Mapping { entries, known, key },
+        let Some(Open {
+            content: Unfinished::Mapping { entries, known, key },
             faults,
             ..
         }) = self.open.last_mut()

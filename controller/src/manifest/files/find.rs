@@ -115,7 +115,10 @@ impl Walk {
         }
         match fs::metadata(root) {
             Ok(metadata) if metadata.is_dir() => {
-                self.directories.push_back(Waiting { path: root.to_owned(), depth: 0 });
+                self.directories.push_back(Waiting {
+                    path: root.to_owned(),
+                    depth: 0,
+                });
             }
             Ok(metadata) => self.file(root.to_owned(), &metadata),
             Err(error) => {
@@ -149,7 +152,10 @@ impl Walk {
         };
         if !self.seen_directories.insert((metadata.dev(), metadata.ino())) {
             if linked {
-                self.problem(Problem::note(&path, Fault::whole("a link to a directory that is read already", "")));
+                self.problem(Problem::note(
+                    &path,
+                    Fault::whole("a link to a directory that is read already", ""),
+                ));
             }
             return;
         }
@@ -191,7 +197,10 @@ impl Walk {
 
     fn unreadable_directory(&mut self, path: PathBuf, error: &io::Error) {
         // why: between the listing above and here it may have gone; then its files are gone, not hidden.
-        if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() && self.is_below_a_root(&path) {
+        if error.kind() == io::ErrorKind::NotFound
+            && fs::symlink_metadata(&path).is_err()
+            && self.is_below_a_root(&path)
+        {
             return;
         }
         self.problem(cannot_read(&path, error));
@@ -199,7 +208,8 @@ impl Walk {
     }
 
     fn is_below_a_root(&self, path: &Path) -> bool {
-        path.parent().is_some_and(|parent| self.found.directories.iter().any(|directory| directory == parent))
+        path.parent()
+            .is_some_and(|parent| self.found.directories.iter().any(|directory| directory == parent))
     }
 
     /// One name in a directory.
@@ -240,7 +250,10 @@ impl Walk {
     /// A file to read, if it is one and is new.
     fn file(&mut self, path: PathBuf, metadata: &Metadata) {
         if !metadata.is_file() {
-            let fault = Fault::whole(format!("{}, not a file; it is not opened", kind_name(metadata.file_type())), "");
+            let fault = Fault::whole(
+                format!("{}, not a file; it is not opened", kind_name(metadata.file_type())),
+                "",
+            );
             let problem = Problem::error(&path, fault);
             self.found.unreadable.insert(path, problem);
             return;
@@ -267,7 +280,10 @@ impl Walk {
     /// Stops at a bound: said once, and nothing below counts as removed.
     fn too_much(&mut self, path: PathBuf, what: &str) {
         if !std::mem::replace(&mut self.overfull, true) {
-            let fault = Fault::whole(format!("{what}; what comes after is not read"), "move what is no manifest elsewhere");
+            let fault = Fault::whole(
+                format!("{what}; what comes after is not read"),
+                "move what is no manifest elsewhere",
+            );
             self.problem(Problem::error(&path, fault));
         }
         self.found.blind.push(path);

@@ -53,7 +53,11 @@ pub(super) fn bytes(path: &Path, found: Stamp) -> Outcome {
         return Outcome::Fault(too_large(found.size));
     }
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let result = OpenOptions::new().read(true).custom_flags(flags).open(path).and_then(read_open);
+    let result = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .and_then(read_open);
     match result {
         Ok(Some((bytes, stamp))) if stamp.identity == found.identity => {
             if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -141,10 +145,15 @@ impl FileContent {
         for part in &parts {
             for definition in &part.pieces.definitions {
                 let (definition, file) = (definition.clone(), Arc::clone(&self.path));
-                self.documents.push(Document { definition, file, lines_before: part.lines_before });
+                self.documents.push(Document {
+                    definition,
+                    file,
+                    lines_before: part.lines_before,
+                });
             }
             for fault in &part.pieces.broken {
-                self.broken.push(Problem::error(&self.path, fault.clone().down(part.lines_before)));
+                self.broken
+                    .push(Problem::error(&self.path, fault.clone().down(part.lines_before)));
             }
             for (kind, (count, first)) in &part.pieces.unknown {
                 unknown.entry(kind).or_insert((0, first.down(part.lines_before))).0 += count;
@@ -153,10 +162,17 @@ impl FileContent {
         let dropped = self.broken.len().saturating_sub(MAX_PROBLEMS);
         self.broken.truncate(MAX_PROBLEMS);
         if dropped > 0 {
-            self.broken.push(Problem::error(&self.path, Fault::whole(format!("{dropped} more problems"), "")));
+            self.broken.push(Problem::error(
+                &self.path,
+                Fault::whole(format!("{dropped} more problems"), ""),
+            ));
         }
         for (kind, (count, first)) in unknown.into_iter().take(MAX_PROBLEMS) {
-            let documents = if count == 1 { "1 document".to_owned() } else { format!("{count} documents") };
+            let documents = if count == 1 {
+                "1 document".to_owned()
+            } else {
+                format!("{count} documents")
+            };
             let kind = crate::manifest::problem::excerpt(kind, 100);
             let fault = Fault::at(first, format!("{documents} of kind {kind}, which is not read here"), "");
             self.notes.push(Problem::note(&self.path, fault));
@@ -191,18 +207,33 @@ fn parts(text: &str, is_json: bool, before: Option<&FileContent>) -> Result<Vec<
     if is_json || json::looks_like_json(text) {
         let json = json::read(text, &mut budget);
         // why: YAML's flow style begins as JSON does; in a file that is not named JSON, it may be meant.
-        let nodes = if is_json { json? } else { json.or_else(|fault| flow_style(text, fault, &mut budget))? };
-        return Ok(vec![part(Digest::of(text.as_bytes()), 0, nodes, yaml::MAX_NODES - budget)]);
+        let nodes = if is_json {
+            json?
+        } else {
+            json.or_else(|fault| flow_style(text, fault, &mut budget))?
+        };
+        return Ok(vec![part(
+            Digest::of(text.as_bytes()),
+            0,
+            nodes,
+            yaml::MAX_NODES - budget,
+        )]);
     }
-    let known: HashMap<Digest, &Part> =
-        before.into_iter().flat_map(|before| &before.parts).map(|part| (part.digest, part)).collect();
+    let known: HashMap<Digest, &Part> = before
+        .into_iter()
+        .flat_map(|before| &before.parts)
+        .map(|part| (part.digest, part))
+        .collect();
     let mut parts = Vec::new();
     for cut in yaml::parts(text) {
         let digest = Digest::of(cut.text.as_bytes());
         let left = budget;
         if let Some(same) = known.get(&digest).filter(|part| part.weight <= left) {
             budget -= same.weight;
-            parts.push(Part { lines_before: cut.lines_before, ..Part::clone(same) });
+            parts.push(Part {
+                lines_before: cut.lines_before,
+                ..Part::clone(same)
+            });
         } else {
             let nodes = yaml::read(cut.text, &mut budget).map_err(|fault| fault.down(cut.lines_before))?;
             parts.push(part(digest, cut.lines_before, nodes, left - budget));
@@ -212,7 +243,12 @@ fn parts(text: &str, is_json: bool, before: Option<&FileContent>) -> Result<Vec<
 }
 
 fn part(digest: Digest, lines_before: u32, nodes: Vec<Node>, weight: usize) -> Part {
-    Part { digest, lines_before, pieces: Arc::new(Pieces::of(nodes)), weight }
+    Part {
+        digest,
+        lines_before,
+        pieces: Arc::new(Pieces::of(nodes)),
+        weight,
+    }
 }
 
 /// Reads as YAML what begins as JSON and is not. Where it is neither, the reader that got further tells the fault.

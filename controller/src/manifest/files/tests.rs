@@ -45,8 +45,17 @@ fn documents(scan: &Scan, directory: &TempDir) -> Vec<String> {
     let mut found = Vec::new();
     for (path, state) in &scan.files {
         if let FileState::Read(content) = state {
-            let name = path.strip_prefix(directory.path()).expect("below the root").display().to_string();
-            found.extend(content.documents().iter().map(|document| format!("{name}:{} {}", document.line(), document.id())));
+            let name = path
+                .strip_prefix(directory.path())
+                .expect("below the root")
+                .display()
+                .to_string();
+            found.extend(
+                content
+                    .documents()
+                    .iter()
+                    .map(|document| format!("{name}:{} {}", document.line(), document.id())),
+            );
         }
     }
     found
@@ -55,7 +64,10 @@ fn documents(scan: &Scan, directory: &TempDir) -> Vec<String> {
 /// The problems of a scan, with the directory's own name left out.
 fn problems(scan: &Scan, directory: &TempDir) -> Vec<String> {
     let root = format!("{}/", directory.path().display());
-    scan.problems().iter().map(|problem| problem.to_string().replace(&root, "")).collect()
+    scan.problems()
+        .iter()
+        .map(|problem| problem.to_string().replace(&root, ""))
+        .collect()
 }
 
 #[test]
@@ -63,7 +75,10 @@ fn manifests_are_found_by_name_in_all_directories_but_hidden_ones() {
     let directory = directory(&[
         ("b.yaml", POD),
         ("a.yml", "{apiVersion: v1, kind: Node, metadata: {name: n0}}"),
-        ("sub/deep/c.json", "{\"apiVersion\":\"v1\",\t\"kind\":\"Namespace\",\"metadata\":{\"name\":\"ns-0\"}}"),
+        (
+            "sub/deep/c.json",
+            "{\"apiVersion\":\"v1\",\t\"kind\":\"Namespace\",\"metadata\":{\"name\":\"ns-0\"}}",
+        ),
         ("d.yaml/e.yaml", &(pod("x0") + &pod("x1"))),
         (".hidden.yaml", "x: ["),
         (".git/f.yaml", "x: ["),
@@ -88,9 +103,15 @@ fn a_file_given_by_name_is_read_whatever_its_name() {
     let directory = directory(&[("manifest.txt", POD), (".h/x.yaml", POD)]);
     let path = directory.path().join("manifest.txt");
     assert_eq!(Scanner::new(vec![path.clone(), path]).scan_once().files.len(), 1);
-    assert_eq!(Scanner::new(vec![directory.path().join(".h")]).scan_once().files.len(), 1);
+    assert_eq!(
+        Scanner::new(vec![directory.path().join(".h")]).scan_once().files.len(),
+        1
+    );
     let missing = Scanner::new(vec![directory.path().join("none")]).scan_once();
-    assert_eq!(problems(&missing, &directory), ["none: cannot be read: No such file or directory (os error 2)"]);
+    assert_eq!(
+        problems(&missing, &directory),
+        ["none: cannot be read: No such file or directory (os error 2)"]
+    );
     assert!(missing.is_blind_to(&directory.path().join("none/a.yaml")));
 }
 
@@ -99,21 +120,36 @@ fn garbage_is_named_by_file_and_line() {
     let directory = directory(&[("ok.yaml", POD)]);
     let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).expect("written");
     write("broken.yaml", b"a: 1\nb: [1, 2\nc: 3\n");
-    write("bom.yaml", b"\xef\xbb\xbfapiVersion: v1\r\nkind: Pod\r\nmetadata:\r\n  name: bom\r\n");
+    write(
+        "bom.yaml",
+        b"\xef\xbb\xbfapiVersion: v1\r\nkind: Pod\r\nmetadata:\r\n  name: bom\r\n",
+    );
     write("utf16.yaml", b"\xff\xfea\0:\0");
     write("latin1.yaml", b"a: caf\xe9\n");
     write("nul.yaml", b"a: 1\nb: \0\n");
     write("escape.yaml", b"a: \x1b[2J\n");
-    write("long.yaml", format!("kind: Pod\nmetadata:\n  name: {}\n", "n".repeat(2000)).as_bytes());
+    write(
+        "long.yaml",
+        format!("kind: Pod\nmetadata:\n  name: {}\n", "n".repeat(2000)).as_bytes(),
+    );
     write("scalar.yaml", b"just text\n");
     write("empty.yaml", b"");
-    write("other.yaml", b"kind: ConfigMap\napiVersion: v1\n---\nkind: ConfigMap\napiVersion: v1\n");
+    write(
+        "other.yaml",
+        b"kind: ConfigMap\napiVersion: v1\n---\nkind: ConfigMap\napiVersion: v1\n",
+    );
     write("json.json", b"{\"kind\": \"Pod\",\n \"metadata\": {\"name\": 'x'}}");
     write("deep.json", "[".repeat(100_000).as_bytes());
     write("a\n\x1b[31m.yaml", b"a: [\n");
-    File::create(directory.path().join("huge.yaml")).expect("made").set_len(10_000_000).expect("set");
+    File::create(directory.path().join("huge.yaml"))
+        .expect("made")
+        .set_len(10_000_000)
+        .expect("set");
     let scan = once(&directory);
-    assert_eq!(documents(&scan, &directory), ["bom.yaml:1 Pod default/bom", "ok.yaml:1 Pod default/web"]);
+    assert_eq!(
+        documents(&scan, &directory),
+        ["bom.yaml:1 Pod default/bom", "ok.yaml:1 Pod default/web"]
+    );
     let expected = [
         "a\\u{a}\\u{1b}[31m.yaml:1: not valid YAML: while parsing a node, did not find expected node content",
         "broken.yaml:3: not valid YAML: illegal placement of ':' indicator",
@@ -130,7 +166,10 @@ fn garbage_is_named_by_file_and_line() {
     let found = problems(&scan, &directory);
     let (long, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|problem| problem.starts_with("long.yaml"));
     assert_eq!(others, expected);
-    assert!(long[0].starts_with("long.yaml:3: Pod: metadata.name \"nnn") && long[0].len() < 400, "{long:?}");
+    assert!(
+        long[0].starts_with("long.yaml:3: Pod: metadata.name \"nnn") && long[0].len() < 400,
+        "{long:?}"
+    );
 }
 
 #[test]
@@ -145,7 +184,10 @@ fn links_are_followed_and_circles_end() {
     symlink("real/a.yaml", at("0.yaml")).expect("linked");
     fs::hard_link(at("real/a.yaml"), at("real/z.yaml")).expect("linked");
     let scan = once(&directory);
-    assert_eq!(documents(&scan, &directory), ["real/a.yaml:1 Pod default/web", "real/sub/b.yaml:2 Pod default/b"]);
+    assert_eq!(
+        documents(&scan, &directory),
+        ["real/a.yaml:1 Pod default/web", "real/sub/b.yaml:2 Pod default/b"]
+    );
     let root = directory.path().display();
     let expected = [
         "0.yaml: note: the same file as ".to_owned() + &format!("{root}/real/a.yaml, which is read already").replace(&format!("{root}/"), ""),
@@ -194,7 +236,11 @@ fn too_many_directories_are_told_once_and_hide_nothing() {
     fs::write(deep.join("a.yaml"), POD).expect("written");
     let scan = once(&directory);
     assert_eq!(scan.problems().len(), 1);
-    assert!(scan.problems()[0].message.contains("nested more than 32 directories deep"));
+    assert!(
+        scan.problems()[0]
+            .message
+            .contains("nested more than 32 directories deep")
+    );
     assert!(scan.is_blind_to(&deep.join("a.yaml")));
 }
 
@@ -209,16 +255,30 @@ fn only_what_changed_is_read_again() {
         other => panic!("{other:?}"),
     };
     let first = look();
-    put(&directory, "b.yaml", &("# a new line\n".to_owned() + &pod("x0") + &pod("y2")));
+    put(
+        &directory,
+        "b.yaml",
+        &("# a new line\n".to_owned() + &pod("x0") + &pod("y2")),
+    );
     let second = look();
     assert!(Arc::ptr_eq(&content(&first, "a.yaml"), &content(&second, "a.yaml")));
     let (before, after) = (content(&first, "b.yaml"), content(&second, "b.yaml"));
-    assert!(Arc::ptr_eq(&before.documents()[0].definition.node, &after.documents()[0].definition.node));
+    assert!(Arc::ptr_eq(
+        &before.documents()[0].definition.node,
+        &after.documents()[0].definition.node
+    ));
     assert_eq!((before.documents()[0].line(), after.documents()[0].line()), (2, 3));
     assert_eq!(after.documents()[1].id().to_string(), "Pod default/y2");
-    put(&directory, "b.yaml", &("# a new line\n".to_owned() + &pod("x0") + &pod("y2")));
+    put(
+        &directory,
+        "b.yaml",
+        &("# a new line\n".to_owned() + &pod("x0") + &pod("y2")),
+    );
     let third = look();
-    assert!(Arc::ptr_eq(&after, &content(&third, "b.yaml")), "the same bytes are the same content");
+    assert!(
+        Arc::ptr_eq(&after, &content(&third, "b.yaml")),
+        "the same bytes are the same content"
+    );
     assert!(third.same(&second) && !second.same(&first));
 }
 
@@ -229,7 +289,11 @@ fn a_second_change_within_the_tick_of_the_clock_is_seen() {
     for round in 0..200 {
         put(&directory, "a.yaml", &pod(if round % 2 == 0 { "y0" } else { "z0" }));
         let scan = scanner.scan_once();
-        let expected = if round % 2 == 0 { "a.yaml:2 Pod default/y0" } else { "a.yaml:2 Pod default/z0" };
+        let expected = if round % 2 == 0 {
+            "a.yaml:2 Pod default/y0"
+        } else {
+            "a.yaml:2 Pod default/z0"
+        };
         assert_eq!(documents(&scan, &directory), [expected]);
     }
 }
@@ -248,7 +312,10 @@ fn a_file_that_someone_writes_stays_as_it_was() {
     let scan = scanner.scan_found(found(), Writers::Unknown);
     assert!(scan.unsettled, "emptied a moment ago, and nobody knows by whom");
     let scan = scanner.scan_found(found(), Writers::Known(&none));
-    assert!(!scan.unsettled && documents(&scan, &directory).is_empty(), "emptied and closed");
+    assert!(
+        !scan.unsettled && documents(&scan, &directory).is_empty(),
+        "emptied and closed"
+    );
 }
 
 #[test]
@@ -278,7 +345,10 @@ fn renaming_never_hides_a_file() {
         let none = BTreeSet::new();
         for _ in 0..10 {
             let scan = scanner.scan_found(find(&[directory.path().to_owned()]), Writers::Known(&none));
-            let seen = scan.files.values().any(|state| matches!(state, FileState::Read(_) | FileState::Unsettled));
+            let seen = scan
+                .files
+                .values()
+                .any(|state| matches!(state, FileState::Read(_) | FileState::Unsettled));
             assert!(seen || scan.unsettled, "{scan:?}");
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);

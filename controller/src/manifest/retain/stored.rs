@@ -63,8 +63,16 @@ impl From<Retained> for State {
                 None => in_force.push(StoredDocument::from(document)),
             }
         }
-        let files = retained.files.iter().map(|(path, memory)| StoredFile::new(path, memory)).collect();
-        Self { files, in_force, in_force_from }
+        let files = retained
+            .files
+            .iter()
+            .map(|(path, memory)| StoredFile::new(path, memory))
+            .collect();
+        Self {
+            files,
+            in_force,
+            in_force_from,
+        }
     }
 }
 
@@ -78,10 +86,23 @@ impl From<State> for Retained {
             for document in file.documents {
                 let document = Document::from(document);
                 let id = document.id().clone();
-                claims.insert(id, Claim { held: Some(document), now: Now::Remembered, judged: None });
+                claims.insert(
+                    id,
+                    Claim {
+                        held: Some(document),
+                        now: Now::Remembered,
+                        judged: None,
+                    },
+                );
             }
             paths.push(Arc::clone(&path));
-            files.insert(path, Memory { digest: file.digest, claims });
+            files.insert(
+                path,
+                Memory {
+                    digest: file.digest,
+                    claims,
+                },
+            );
         }
         let mut in_force: BTreeMap<DocumentId, Document> = BTreeMap::new();
         for document in state.in_force.into_iter().map(Document::from) {
@@ -89,7 +110,9 @@ impl From<State> for Retained {
         }
         for (id, index) in state.in_force_from {
             let memory: Option<&Memory> = paths.get(index).and_then(|path| files.get(path));
-            let held = memory.and_then(|memory| memory.claims.get(&id)).and_then(|claim| claim.held.clone());
+            let held = memory
+                .and_then(|memory| memory.claims.get(&id))
+                .and_then(|claim| claim.held.clone());
             in_force.extend(held.map(|document| (id, document)));
         }
         Self { files, in_force }
@@ -141,10 +164,17 @@ impl From<&Document> for StoredDocument {
 
 impl From<StoredDocument> for Document {
     fn from(stored: StoredDocument) -> Self {
-        let mut places = stored.places.chunks_exact(2).map(|pair| Position { line: pair[0], column: pair[1] });
+        let mut places = stored.places.chunks_exact(2).map(|pair| Position {
+            line: pair[0],
+            column: pair[1],
+        });
         let node = rebuild(stored.content, &mut places);
         Self {
-            definition: Definition { id: stored.id, node: Arc::new(node), faults: Arc::default() },
+            definition: Definition {
+                id: stored.id,
+                node: Arc::new(node),
+                faults: Arc::default(),
+            },
             file: PathBuf::from(stored.file).into(),
             lines_before: stored.lines_before,
         }
@@ -187,7 +217,12 @@ fn rebuild(value: Value, places: &mut impl Iterator<Item = Position>) -> Node {
         }
         Value::String(text) => scalar(text, Reading::Text),
     };
-    Node { content, line, column, faults: Vec::new() }
+    Node {
+        content,
+        line,
+        column,
+        faults: Vec::new(),
+    }
 }
 
 fn rebuild_fields(fields: Map<String, Value>, places: &mut impl Iterator<Item = Position>) -> Vec<Entry> {
@@ -197,11 +232,21 @@ fn rebuild_fields(fields: Map<String, Value>, places: &mut impl Iterator<Item = 
     for (key, value) in fields {
         let at = places.next().unwrap_or(Position { line: 1, column: 1 });
         let value = rebuild(value, places);
-        entries.push(Entry { key: key.into(), at, ambiguous: false, repeated: false, value });
+        entries.push(Entry {
+            key: key.into(),
+            at,
+            ambiguous: false,
+            repeated: false,
+            value,
+        });
     }
     entries
 }
 
 fn scalar(text: String, reading: Reading) -> Content {
-    Content::Scalar(Scalar { text: text.into(), reading, ambiguous: false })
+    Content::Scalar(Scalar {
+        text: text.into(),
+        reading,
+        ambiguous: false,
+    })
 }

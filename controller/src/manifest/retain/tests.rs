@@ -8,12 +8,17 @@ use super::*;
 type Files = BTreeMap<String, String>;
 
 fn files(pairs: &[(&str, &str)]) -> Files {
-    pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .collect()
 }
 
 /// A rule `name` in its version `version`; `bad` is not valid.
 fn rule(name: &str, version: &str) -> String {
-    format!("---\napiVersion: cellwall.io/v1alpha1\nkind: DefenseRule\nmetadata:\n  name: {name}\nspec:\n  version: {version}\n")
+    format!(
+        "---\napiVersion: cellwall.io/v1alpha1\nkind: DefenseRule\nmetadata:\n  name: {name}\nspec:\n  version: {version}\n"
+    )
 }
 
 const BROKEN: &str = "a: [\n";
@@ -30,8 +35,15 @@ fn scan(files: &Files) -> Scan {
 }
 
 fn validate(document: &Document) -> Vec<Problem> {
-    let version = document.to_json()["spec"]["version"].as_str().unwrap_or_default().to_owned();
-    if version == "bad" { vec![document.problem_at("spec.version", "is bad", "write a good one")] } else { Vec::new() }
+    let version = document.to_json()["spec"]["version"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    if version == "bad" {
+        vec![document.problem_at("spec.version", "is bad", "write a good one")]
+    } else {
+        Vec::new()
+    }
 }
 
 /// A run of the machine.
@@ -73,7 +85,10 @@ fn in_force(retained: &Retained) -> String {
 #[test]
 fn a_file_that_does_not_parse_keeps_its_last_valid_content() {
     let mut run = Run::default();
-    assert_eq!(run.see(&[("a.yaml", &(rule("p", "v1") + &rule("q", "v1")))]), "p=v1 q=v1");
+    assert_eq!(
+        run.see(&[("a.yaml", &(rule("p", "v1") + &rule("q", "v1")))]),
+        "p=v1 q=v1"
+    );
     assert_eq!(run.see(&[("a.yaml", BROKEN)]), "p=v1 q=v1");
     assert!(!run.outcome.changed);
     assert_eq!(
@@ -101,7 +116,10 @@ fn a_file_that_never_parsed_has_no_effect() {
 fn a_wrong_document_keeps_its_last_valid_version_and_the_others_take_effect() {
     let mut run = Run::default();
     run.see(&[("a.yaml", &(rule("p", "v1") + &rule("q", "v1")))]);
-    assert_eq!(run.see(&[("a.yaml", &(rule("p", "bad") + &rule("q", "v2") + &rule("r", "bad")))]), "p=v1 q=v2");
+    assert_eq!(
+        run.see(&[("a.yaml", &(rule("p", "bad") + &rule("q", "v2") + &rule("r", "bad")))]),
+        "p=v1 q=v2"
+    );
     assert_eq!(
         run.problems(),
         [
@@ -112,7 +130,10 @@ fn a_wrong_document_keeps_its_last_valid_version_and_the_others_take_effect() {
         ]
     );
     run.restart();
-    assert_eq!(run.see(&[("a.yaml", &(rule("p", "bad") + &rule("q", "bad")))]), "p=v1 q=v2");
+    assert_eq!(
+        run.see(&[("a.yaml", &(rule("p", "bad") + &rule("q", "bad")))]),
+        "p=v1 q=v2"
+    );
 }
 
 #[test]
@@ -139,7 +160,13 @@ fn a_file_with_a_nameless_document_keeps_what_that_may_be() {
 fn a_name_defined_twice_is_an_error_in_both_files_and_what_is_in_force_stays() {
     let mut run = Run::default();
     run.see(&[("a.yaml", &rule("p", "v1"))]);
-    assert_eq!(run.see(&[("a.yaml", &rule("p", "v1")), ("b.yaml", &("# \n".to_owned() + &rule("p", "w1")))]), "p=v1");
+    assert_eq!(
+        run.see(&[
+            ("a.yaml", &rule("p", "v1")),
+            ("b.yaml", &("# \n".to_owned() + &rule("p", "w1")))
+        ]),
+        "p=v1"
+    );
     assert_eq!(
         run.problems(),
         [
@@ -157,7 +184,10 @@ fn a_name_defined_twice_is_an_error_in_both_files_and_what_is_in_force_stays() {
 #[test]
 fn of_two_definitions_neither_counts_where_none_was_in_force() {
     let mut run = Run::default();
-    let both = [("a.yaml", rule("p", "v1") + &rule("q", "v1")), ("b.yaml", rule("p", "w1"))];
+    let both = [
+        ("a.yaml", rule("p", "v1") + &rule("q", "v1")),
+        ("b.yaml", rule("p", "w1")),
+    ];
     let both: Vec<_> = both.iter().map(|(name, text)| (*name, text.as_str())).collect();
     assert_eq!(run.see(&both), "q=v1");
     assert!(run.problems()[0].ends_with("remove all but one; none was in force, so none takes effect"));
@@ -196,8 +226,14 @@ fn a_renamed_file_does_not_blink_even_if_broken() {
 fn a_document_moved_to_another_file_in_one_save_does_not_blink() {
     let mut run = Run::default();
     run.see(&[("a.yaml", &(rule("p", "v1") + &rule("q", "v1"))), ("b.yaml", "")]);
-    assert_eq!(run.see(&[("a.yaml", &rule("q", "v1")), ("b.yaml", &rule("p", "v2"))]), "p=v2 q=v1");
-    assert_eq!(run.see(&[("a.yaml", &(rule("q", "v1") + &rule("p", "bad"))), ("b.yaml", "")]), "p=v2 q=v1");
+    assert_eq!(
+        run.see(&[("a.yaml", &rule("q", "v1")), ("b.yaml", &rule("p", "v2"))]),
+        "p=v2 q=v1"
+    );
+    assert_eq!(
+        run.see(&[("a.yaml", &(rule("q", "v1") + &rule("p", "bad"))), ("b.yaml", "")]),
+        "p=v2 q=v1"
+    );
     assert_eq!(run.see(&[("a.yaml", BROKEN), ("b.yaml", "")]), "p=v2 q=v1");
     run.restart();
     assert_eq!(run.see(&[("a.yaml", BROKEN), ("b.yaml", "")]), "p=v2 q=v1");
@@ -215,17 +251,28 @@ fn what_a_broken_file_had_clashes_with_a_new_definition_until_that_is_settled() 
 fn what_cannot_be_seen_is_not_gone() {
     let mut run = Run::default();
     run.see(&[("d/a.yaml", &rule("p", "v1")), ("d/b.yaml", &rule("q", "v1"))]);
-    let blind = Scan { blind: vec!["d".into()], ..Scan::default() };
+    let blind = Scan {
+        blind: vec!["d".into()],
+        ..Scan::default()
+    };
     assert_eq!(run.see_scan(&blind), "p=v1 q=v1");
     run.restart();
     assert_eq!(run.see_scan(&blind), "p=v1 q=v1");
     let mut unreadable = scan(&files(&[("d/b.yaml", &rule("q", "v2"))]));
     let problem = Problem::error(Path::new("d/a.yaml"), Fault::whole("cannot be read", ""));
-    unreadable.files.insert(Path::new("d/a.yaml").into(), FileState::Unreadable(problem));
+    unreadable
+        .files
+        .insert(Path::new("d/a.yaml").into(), FileState::Unreadable(problem));
     assert_eq!(run.see_scan(&unreadable), "p=v1 q=v2");
     let mut unsettled = scan(&files(&[]));
-    unsettled.files.insert(Path::new("d/c.yaml").into(), FileState::Unsettled);
-    assert_eq!(run.see_scan(&unsettled), "p=v1 q=v2", "the other end of a move may be on its way");
+    unsettled
+        .files
+        .insert(Path::new("d/c.yaml").into(), FileState::Unsettled);
+    assert_eq!(
+        run.see_scan(&unsettled),
+        "p=v1 q=v2",
+        "the other end of a move may be on its way"
+    );
     assert_eq!(run.see(&[("d/c.yaml", &rule("q", "v2"))]), "q=v2");
 }
 
@@ -238,7 +285,10 @@ fn a_document_is_judged_once_for_each_version() {
     };
     let mut retained = Retained::default();
     let seen = scan(&files(&[("a.yaml", &(rule("p", "v1") + &rule("q", "bad")))]));
-    assert_eq!(retained.update(&seen, &counting).problems, retained.update(&seen, &counting).problems);
+    assert_eq!(
+        retained.update(&seen, &counting).problems,
+        retained.update(&seen, &counting).problems
+    );
     assert_eq!(count.get(), 2);
 }
 
@@ -255,7 +305,10 @@ fn the_saved_state_keeps_places_numbers_and_odd_paths() {
     let before = run.retained.documents().next().expect("one").clone();
     run.restart();
     let after = run.retained.documents().next().expect("one").clone();
-    assert_eq!((after.to_json(), &after.file, after.line()), (before.to_json(), &before.file, before.line()));
+    assert_eq!(
+        (after.to_json(), &after.file, after.line()),
+        (before.to_json(), &before.file, before.line())
+    );
     for path in ["metadata.name", "spec.list", "spec.list[2].deep[1]", "spec.z"] {
         assert_eq!(after.line_of(path), before.line_of(path));
         assert_eq!(after.node().nearest_to(path), before.node().nearest_to(path));
@@ -320,7 +373,10 @@ fn definitions(files: &Files) -> BTreeMap<String, Vec<String>> {
     for state in scan(files).files.values() {
         let FileState::Read(content) = state else { continue };
         for document in content.documents() {
-            let version = document.to_json()["spec"]["version"].as_str().unwrap_or_default().to_owned();
+            let version = document.to_json()["spec"]["version"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             found.entry(document.id().name.to_string()).or_default().push(version);
         }
     }
@@ -329,7 +385,10 @@ fn definitions(files: &Files) -> BTreeMap<String, Vec<String>> {
 
 fn versions(retained: &Retained) -> BTreeMap<String, String> {
     let shown = in_force(retained);
-    let pair = |pair: &str| pair.split_once('=').map(|(name, version)| (name.to_owned(), version.to_owned()));
+    let pair = |pair: &str| {
+        pair.split_once('=')
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+    };
     shown.split(' ').filter_map(pair).collect()
 }
 

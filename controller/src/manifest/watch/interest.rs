@@ -27,9 +27,16 @@ pub(super) fn interests(roots: &[PathBuf], found: &Found) -> Vec<Interest> {
     let mut interests = Vec::new();
     for path in roots.iter().chain(&found.links) {
         let way = way(path);
-        interests.extend(way.names.into_iter().map(|(directory, name)| Interest::Name(directory, name)));
+        interests.extend(
+            way.names
+                .into_iter()
+                .map(|(directory, name)| Interest::Name(directory, name)),
+        );
         if found.files.contains_key(path) {
-            interests.extend(way.end.map(|target| Interest::Target { manifest: path.clone(), target }));
+            interests.extend(way.end.map(|target| Interest::Target {
+                manifest: path.clone(),
+                target,
+            }));
         }
     }
     interests.extend(found.directories.iter().cloned().map(Interest::Read));
@@ -47,7 +54,9 @@ struct Way {
 
 fn way(path: &Path) -> Way {
     let mut way = Way::default();
-    let Ok(mut here) = std::env::current_dir() else { return way };
+    let Ok(mut here) = std::env::current_dir() else {
+        return way;
+    };
     let mut ahead: VecDeque<Component<'_>> = path.components().collect();
     let mut targets: VecDeque<OsString> = VecDeque::new();
     let mut links = 0;
@@ -73,7 +82,9 @@ fn way(path: &Path) -> Way {
             if metadata.is_symlink() {
                 links += 1;
                 way.names.push((here.clone(), name));
-                let Some(target) = fs::read_link(&next).ok().filter(|_| links <= MAX_LINKS) else { return way };
+                let Some(target) = fs::read_link(&next).ok().filter(|_| links <= MAX_LINKS) else {
+                    return way;
+                };
                 for component in target.components().rev() {
                     targets.push_front(component.as_os_str().to_owned());
                 }
@@ -106,8 +117,20 @@ mod tests {
         let name = |directory: &str, name: &str| (root.join(directory), OsString::from(name));
         let at = |path: &str| way(&root.join(path));
         let names = vec![name("", "a.yaml"), name("", "..data"), name("..v1", "a.yaml")];
-        assert_eq!(at("a.yaml"), Way { names, end: Some(root.join("..v1/a.yaml")) });
-        assert_eq!(at("x/y"), Way { names: vec![name("", "x")], end: None });
+        assert_eq!(
+            at("a.yaml"),
+            Way {
+                names,
+                end: Some(root.join("..v1/a.yaml"))
+            }
+        );
+        assert_eq!(
+            at("x/y"),
+            Way {
+                names: vec![name("", "x")],
+                end: None
+            }
+        );
         symlink("loop", root.join("loop")).expect("linked");
         assert_eq!(at("loop").end, None);
         symlink(root.join("..v1/../..data"), root.join("up")).expect("linked");

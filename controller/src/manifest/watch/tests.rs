@@ -17,7 +17,10 @@ fn pod(name: &str) -> String {
 }
 
 fn told_only() -> Pace {
-    Pace { rescan: Duration::from_secs(3600), ..Pace::default() }
+    Pace {
+        rescan: Duration::from_hours(1),
+        ..Pace::default()
+    }
 }
 
 struct Test {
@@ -35,13 +38,24 @@ impl Test {
         prepare(directory.path());
         let root = directory.path().to_owned();
         let follower = Follower::start(vec![root.join(below)], pace).expect("started");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-        Self { follower, root, _directory: directory, runtime, scans: 0 }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        Self {
+            follower,
+            root,
+            _directory: directory,
+            runtime,
+            scans: 0,
+        }
     }
 
     fn next(&mut self, patience: Duration) -> Option<Scan> {
         let follower = &mut self.follower;
-        let scan = self.runtime.block_on(async { tokio::time::timeout(patience, follower.next()).await });
+        let scan = self
+            .runtime
+            .block_on(async { tokio::time::timeout(patience, follower.next()).await });
         self.scans += usize::from(scan.is_ok());
         scan.ok().map(|scan| scan.expect("the thread lives"))
     }
@@ -74,7 +88,12 @@ fn pods(scan: &Scan) -> String {
     let mut names = Vec::new();
     for state in scan.files.values() {
         match state {
-            FileState::Read(content) => names.extend(content.documents().iter().map(|document| document.id().name.to_string())),
+            FileState::Read(content) => names.extend(
+                content
+                    .documents()
+                    .iter()
+                    .map(|document| document.id().name.to_string()),
+            ),
             FileState::Unreadable(_) | FileState::Unsettled => names.push("?".to_owned()),
         }
     }
@@ -84,7 +103,9 @@ fn pods(scan: &Scan) -> String {
 
 #[test]
 fn saves_and_renames_and_removals_are_seen() {
-    let mut test = Test::start("", told_only(), |root| fs::write(root.join("a.yaml"), pod("a")).expect("written"));
+    let mut test = Test::start("", told_only(), |root| {
+        fs::write(root.join("a.yaml"), pod("a")).expect("written");
+    });
     test.sees("a");
     test.put("b.yaml", &pod("b"));
     test.sees("a b");
@@ -100,7 +121,9 @@ fn saves_and_renames_and_removals_are_seen() {
 
 #[test]
 fn what_changes_nothing_is_not_told() {
-    let mut test = Test::start("", told_only(), |root| fs::write(root.join("a.yaml"), pod("a")).expect("written"));
+    let mut test = Test::start("", told_only(), |root| {
+        fs::write(root.join("a.yaml"), pod("a")).expect("written");
+    });
     test.sees("a");
     test.put("a.yaml", &pod("a"));
     test.put("notes.txt", "x");
@@ -176,12 +199,18 @@ fn a_directory_that_is_not_there_yet_is_awaited() {
     test.sees("a");
     fs::rename(test.root.join("x/m"), test.root.join("old")).expect("renamed");
     let scan = test.next(PATIENCE).expect("a scan");
-    assert_eq!(scan.blind, [test.root.join("x/m")], "what is moved away is not taken for emptied");
+    assert_eq!(
+        scan.blind,
+        [test.root.join("x/m")],
+        "what is moved away is not taken for emptied"
+    );
 }
 
 #[test]
 fn a_slow_save_is_read_when_it_is_done() {
-    let mut test = Test::start("", told_only(), |root| fs::write(root.join("a.yaml"), pod("a")).expect("written"));
+    let mut test = Test::start("", told_only(), |root| {
+        fs::write(root.join("a.yaml"), pod("a")).expect("written");
+    });
     test.sees("a");
     // As a shell does for `command > a.yaml`: emptied at once, written later, in pieces.
     let mut file = File::create(test.root.join("a.yaml")).expect("opened");
@@ -211,7 +240,14 @@ fn a_burst_is_a_few_scans() {
 
 #[test]
 fn without_the_kernels_word_it_polls() {
-    let mut test = Test::start("", Pace { inotify: false, ..told_only() }, |_| {});
+    let mut test = Test::start(
+        "",
+        Pace {
+            inotify: false,
+            ..told_only()
+        },
+        |_| {},
+    );
     test.sees("");
     test.put("a.yaml", &pod("a"));
     test.sees("a");
@@ -237,7 +273,14 @@ fn what_the_kernel_did_not_tell_is_found_by_looking() {
     deaf.sees_nothing();
     deaf.follower.look_now().expect("woken");
     deaf.sees("a2");
-    let mut test = Test::start("m", Pace { rescan: Duration::from_millis(100), ..Pace::default() }, prepare);
+    let mut test = Test::start(
+        "m",
+        Pace {
+            rescan: Duration::from_millis(100),
+            ..Pace::default()
+        },
+        prepare,
+    );
     test.sees("a");
     test.put("far/a.txt", &pod("a2"));
     test.sees("a2");
@@ -252,7 +295,10 @@ fn the_thread_ends_with_its_follower() {
         .collect();
     let count = || {
         let tasks = fs::read_dir("/proc/self/task").expect("tasks");
-        tasks.flatten().filter(|task| name_of(task).trim() == "manifests").count()
+        tasks
+            .flatten()
+            .filter(|task| name_of(task).trim() == "manifests")
+            .count()
     };
     let began = Instant::now();
     while count() < 20 {
