@@ -75,7 +75,7 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let mut core = Core::open(instance, args, reports)?;
     let recent = Arc::new(Recent::default());
     let stop = Arc::new(AtomicBool::new(false));
-    let reader = Reader::start(core.place(), core.directory(), recent.clone(), sink, core.tally(), stop.clone())?;
+    let reader = Reader::start(&core.place(), core.directory(), recent.clone(), sink, core.tally(), stop.clone())?;
     let sweeper = core.sweeper(stop.clone())?;
     if let Some(scan) = files.next().await {
         core.files_changed(&scan);
@@ -83,7 +83,7 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
 
     let socket = api::bind(&instance.socket()).with_context(|| format!("socket {}", instance.socket().display()))?;
     let (asks, mut asked) = mpsc::channel::<Ask>(64);
-    let (scrapes, mut scraped) = mpsc::channel(16);
+    let (scrapes, mut visits) = mpsc::channel(16);
     tokio::spawn(api::serve(socket, asks, recent));
     tokio::spawn(http::serve(http, Health { report, scrape: scrapes }));
 
@@ -118,8 +118,9 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
                 // A client that went away needs no answer.
                 let _ = ask.answer.send(answer);
             }
-            Some(scrape) = scraped.recv() => {
-                let _ = scrape.send(core.scrape());
+            Some(visit) = visits.recv() => {
+                // A scraper that went away needs no answer.
+                let _ = visit.send(core.scrape());
             }
             _ = audit.tick() => core.audit(),
         }

@@ -133,7 +133,10 @@ async fn flows(writer: &mut (impl AsyncWriteExt + Unpin), recent: &Recent, follo
         }
         writer.write_all(&text).await?;
     }
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         match news.recv().await {
             Ok(record) => {
                 let mut text = serde_json::to_vec(&*record)?;
@@ -146,10 +149,9 @@ async fn flows(writer: &mut (impl AsyncWriteExt + Unpin), recent: &Recent, follo
                     .write_all(format!("{{\"missed\":{missed}}}\n").as_bytes())
                     .await?;
             }
-            Err(broadcast::error::RecvError::Closed) => break,
+            Err(broadcast::error::RecvError::Closed) => return Ok(()),
         }
     }
-    Ok(())
 }
 
 /// The asking side.

@@ -21,13 +21,11 @@ use crate::state_file::StateFile;
 
 /// Name of this node: as given, else the host name.
 pub fn node_name(given: Option<&str>) -> Result<String> {
-    match given.filter(|name| !name.is_empty()) {
-        Some(name) => Ok(name.to_owned()),
-        None => {
-            let name = nix::unistd::gethostname().context("the host name is not known; say --node-name")?;
-            Ok(name.to_string_lossy().into_owned())
-        }
+    if let Some(name) = given.filter(|name| !name.is_empty()) {
+        return Ok(name.to_owned());
     }
+    let name = nix::unistd::gethostname().context("the host name is not known; say --node-name")?;
+    Ok(name.to_string_lossy().into_owned())
 }
 
 /// Reads one document into what the world holds; everything wrong with it, with the line.
@@ -53,6 +51,10 @@ pub fn convert(document: &Document) -> Result<Converted, Vec<Problem>> {
 /// Our own kinds: what an API server would refuse is refused with the same words; and scalars that the YAML versions
 /// read differently are refused where text is wanted.
 fn ours<T: DeserializeOwned>(document: &Document) -> Result<Converted, Vec<Problem>> {
+    // why: first, since the reader below would tell of a wrong type, and not that quotes are missing.
+    if let Some(fault) = typed::ambiguity::<T>(document.node()) {
+        return Err(vec![document.problem(fault)]);
+    }
     let read = cellwall_crds::read(&document.to_json()).map_err(|found| located(document, &found))?;
     typed::read::<T>(document.node()).map_err(|fault| vec![document.problem(fault)])?;
     convert::ours(&read).map_err(|found| located(document, &found))
@@ -67,11 +69,10 @@ fn theirs<T: DeserializeOwned>(
 }
 
 fn located(document: &Document, found: &[Violation]) -> Vec<Problem> {
-    let name = document.id().to_string();
     let one = |violation: &Violation| {
         let Violation { path, found, message, remedy } = violation;
         let found = found.as_ref().map_or_else(String::new, |found| format!("found {found}: "));
-        document.problem_at(path, format!("{name}: {path}: {found}{message}"), remedy.clone())
+        document.problem_at(path, format!("{found}{message}"), remedy.clone())
     };
     found.iter().map(one).collect()
 }

@@ -66,7 +66,7 @@ fn render(asked: &Asked, question: &Question, answer: &Answer) -> Value {
         .considered
         .iter()
         .map(|one| {
-            let mut row = json!({ "rule": &*one.rule, "why_not": one.why_not.map(|why| why.name()) });
+            let mut row = json!({ "rule": &*one.rule, "why_not": one.why_not.map(cellwall_policy::evaluate::WhyNot::name) });
             if let Some(backend) = &one.backend {
                 row["backend"] = backend.to_string().into();
             }

@@ -91,19 +91,15 @@ pub struct Report {
 
 impl Report {
     /// State, reason and message from the conditions: the first that is False decides.
-    pub fn concluded(mut self) -> Self {
-        match self.conditions.iter().find(|condition| condition.status == "False") {
-            Some(bad) => {
-                self.state = State::Abnormal;
-                self.reason.clone_from(&bad.reason);
-                self.message.clone_from(&bad.message);
-            }
-            None => {
-                self.state = State::Normal;
-                self.reason = "Enforcing".to_owned();
-                self.message = format!("{} pods guarded by {} rules", self.pods_protected, self.rules_enabled);
-            }
-        }
-        self
+    #[must_use]
+    pub fn concluded(self) -> Self {
+        let bad = self.conditions.iter().find(|condition| condition.status == "False");
+        let (state, reason, message) = if let Some(bad) = bad {
+            (State::Abnormal, bad.reason.clone(), bad.message.clone())
+        } else {
+            let message = format!("{} pods guarded by {} rules", self.pods_protected, self.rules_enabled);
+            (State::Normal, "Enforcing".to_owned(), message)
+        };
+        Self { state, reason, message, ..self }
     }
 }

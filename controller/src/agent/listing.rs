@@ -30,7 +30,7 @@ fn members(world: &World) -> HashMap<Name, Vec<&Arc<Pod>>> {
 }
 
 /// Every rule in deciding order, with its counters.
-pub(super) fn rules(world: &World, counted: &HashMap<Name, Counter>, wall: impl Fn(u64) -> Timestamp) -> Vec<Value> {
+pub(super) fn rules(world: &World, counters: &HashMap<Name, Counter>, wall: impl Fn(u64) -> Timestamp) -> Vec<Value> {
     let members = members(world);
     let all = pods(world).count();
     let side = |side: &Side| match side {
@@ -41,7 +41,7 @@ pub(super) fn rules(world: &World, counted: &HashMap<Name, Counter>, wall: impl 
     let mut rules: Vec<&Arc<DefenseRule>> = world.rules().collect();
     rules.sort_by_cached_key(|rule| rule.order());
     let row = |rule: &&Arc<DefenseRule>| {
-        let counter = counted.get(&rule.name).copied().unwrap_or_default();
+        let hits = counters.get(&rule.name).copied().unwrap_or_default();
         json!({
             "name": &*rule.name,
             "priority": rule.priority,
@@ -49,10 +49,10 @@ pub(super) fn rules(world: &World, counted: &HashMap<Name, Counter>, wall: impl 
             "enabled": rule.enabled,
             "source_pods": side(&rule.source),
             "destination_pods": side(&rule.destination),
-            "flows": counter.flows,
-            "packets": counter.packets,
-            "bytes": counter.bytes,
-            "last_hit": (counter.last > 0).then(|| wall(counter.last)),
+            "flows": hits.flows,
+            "packets": hits.packets,
+            "bytes": hits.bytes,
+            "last_hit": (hits.last > 0).then(|| wall(hits.last)),
         })
     };
     rules.iter().map(row).collect()

@@ -39,14 +39,14 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn start(
-        place: Place,
+        place: &Place,
         directory: Arc<Directory>,
         recent: Arc<Recent>,
         sink: Sink,
         tally: Arc<Tally>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
-        let records = Records::open(&place).context("the ring of records cannot be opened")?;
+        let records = Records::open(place).context("the ring of records cannot be opened")?;
         let mut pipeline = Pipeline { records, directory, recent, sink, tally, fold: Fold::default(), complained: false };
         let thread = std::thread::Builder::new()
             .name("records".to_owned())

@@ -11,7 +11,7 @@ use crate::status::{Condition, Report, State};
 /// Fill of a map from which on a person should look, in percent.
 const NEARLY_FULL: u64 = 90;
 /// How long a loss of records stays a condition.
-const LOSS_SHOWN: Duration = Duration::from_secs(60);
+const LOSS_SHOWN: Duration = Duration::from_mins(1);
 
 impl Core {
     pub(super) fn report(&mut self) -> Report {

@@ -24,7 +24,7 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         findings.tell(
             severity,
             &problem.to_string(),
-            json!({ "severity": severity, "file": problem.file, "line": problem.line, "message": problem.message,
+            &json!({ "severity": severity, "file": problem.file, "line": problem.line, "message": problem.message,
                 "remedy": problem.remedy }),
         )?;
     }
@@ -38,7 +38,7 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         findings.tell(
             severity,
             &format!("{text}{found}"),
-            json!({ "severity": severity, "file": place.as_ref().map(|p| &p.0), "line": place.as_ref().map(|p| p.1),
+            &json!({ "severity": severity, "file": place.as_ref().map(|p| &p.0), "line": place.as_ref().map(|p| p.1),
                 "kind": found.kind, "name": found.name, "field": found.field, "message": found.message }),
         )?;
     }
@@ -53,7 +53,7 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
                 None => held += 1,
                 Some(why) => {
                     let found = json!({ "severity": "error", "file": file, "line": null, "message": why });
-                    findings.tell("error", &format!("expectation broken: {why}"), found)?;
+                    findings.tell("error", &format!("expectation broken: {why}"), &found)?;
                 }
             }
         }
@@ -69,7 +69,7 @@ struct Findings {
 }
 
 impl Findings {
-    fn tell(&mut self, severity: &str, text: &str, value: Value) -> Result<()> {
+    fn tell(&mut self, severity: &str, text: &str, value: &Value) -> Result<()> {
         let colour = match severity {
             "error" => {
                 self.errors += 1;

@@ -55,7 +55,7 @@ impl<'a> Answerer<'a> {
             None => Self::Agent(instance),
             Some(directory) => {
                 let node = documents::node_name(args.node_name.as_deref())?;
-                Self::Files(Box::new(offline(directory, &node)?))
+                Self::Files(Box::new(offline(directory, &node)))
             }
         })
     }
@@ -69,12 +69,12 @@ impl<'a> Answerer<'a> {
 }
 
 /// The world of a directory: what is valid of it; what is not is told on standard error.
-fn offline(directory: &Path, node: &str) -> Result<cellwall_policy::world::World> {
+fn offline(directory: &Path, node: &str) -> cellwall_policy::world::World {
     let read = documents::read(&[directory.to_owned()]);
     for problem in &read.problems {
         eprintln!("{problem}");
     }
-    Ok(documents::world(&read, node))
+    documents::world(&read, node)
 }
 
 fn print(format: Format, answers: &[Value]) -> Result<bool> {
