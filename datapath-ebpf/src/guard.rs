@@ -33,6 +33,22 @@ pub fn is_own<F: Family, T: Tables>(tables: T, scene: &Scene, address: &F::Addre
             && is_own_otherwise::<F, T>(tables, scene, address)
 }
 
+/// Whether `address` is known to be the pod's: as a destination, for which nobody is given the benefit of the doubt.
+#[inline(always)]
+pub fn is_known_own<F: Family, T: Tables>(tables: T, scene: &Scene, address: &F::Address) -> bool {
+    F::is_own(scene.endpoint, address)
+        || scene.endpoint.flags & endpoint_flags::MORE_ADDRESSES != 0 && is_listed::<F, T>(tables, scene, address)
+}
+
+/// Whether the address is among those beyond the record.
+#[inline(never)]
+fn is_listed<F: Family, T: Tables>(tables: T, scene: &Scene, address: &F::Address) -> bool {
+    tables.owns(&OwnKey {
+        address: F::mapped(address),
+        ifindex: scene.ifindex,
+    })
+}
+
 /// Addresses beyond those in the record; for a pod that is not known yet, all that are not another's.
 #[inline(never)]
 fn is_own_otherwise<F: Family, T: Tables>(tables: T, scene: &Scene, address: &F::Address) -> bool {
@@ -83,9 +99,8 @@ pub fn special<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Sc
     }
     match h.detail {
         MLD_QUERY..=MLD_DONE | MLD_REPORT_2 | ROUTER_SOLICITATION => ALWAYS,
-        ROUTER_ADVERTISEMENT if scene.is_from_pod() => reason::ROUTER,
+        ROUTER_ADVERTISEMENT | REDIRECT if scene.is_from_pod() => reason::ROUTER,
         ROUTER_ADVERTISEMENT => ALWAYS,
-        REDIRECT if scene.is_from_pod() => reason::ROUTER,
         REDIRECT => FINE,
         _ => neighbour::<T, P>(tables, packet, scene, h.at, h.end, target_rule::<F>(h)),
     }

@@ -104,6 +104,7 @@ const TORN: u32 = 0xffff_fffe;
 
 /// Whether the protocol of this number has ports.
 #[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "read as one byte")]
 pub const fn has_ports(number: u32) -> bool {
     matches!(number as u8, protocol::TCP | protocol::UDP | protocol::SCTP)
 }
@@ -127,6 +128,7 @@ fn table_number<T: Tables>(tables: T, generation: u32, policy: u32, peer: u32) -
 
 /// The cell for `what`: protocol in the upper half, port or type in the lower.
 #[inline(never)]
+#[allow(clippy::cast_possible_truncation, reason = "read as one byte")]
 pub fn cell_of<F: Family, T: Tables>(tables: T, generation: u32, policy: u32, peer: u32, what: u32) -> u32 {
     let Some(table) = table_of(tables, generation, policy, peer) else {
         return refusal(reason::INTERNAL).0;
@@ -175,6 +177,7 @@ fn listed<T: Tables>(tables: T, header: u32, number: u32) -> u32 {
 /// For a later fragment of an unknown train: [`FINE`] where no port of the protocol, nor the protocol as a whole,
 /// could be dropped between these two in this direction; else the reason of the refusal.
 #[inline(never)]
+#[allow(clippy::cast_possible_truncation, reason = "read as one byte")]
 pub fn may_drop<F: Family, T: Tables>(tables: T, scene: &Scene, peer: u32, number: u32) -> u32 {
     let kind = peer >> 28;
     // Behind some port of it may stand backends that are refused: which port is not known.

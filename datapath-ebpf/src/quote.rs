@@ -92,6 +92,7 @@ pub fn related<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Ad
     }
     let how = if sender.ifindex == 0 { 0 } else { how::SILENT };
     outcome(tables, passing(reason::RELATED), NO_PEER, how);
+    #[allow(clippy::cast_possible_truncation, reason = "read as one byte")]
     let protocol = quoted.protocol as u8;
     let [source, destination] = quoted.ports;
     let (key, lo) = F::key(&quoted.source, &quoted.destination, source, destination, protocol);

@@ -1,4 +1,5 @@
 //! Two pods of one node, a pod elsewhere, a node, the outside; everything passes until a test says otherwise.
+#![allow(clippy::wrong_self_convention, reason = "packets come from a pod")]
 
 use std::vec::Vec;
 

@@ -1,0 +1,201 @@
+//! Both programs before the real verifier, and a few packets through them by `BPF_PROG_TEST_RUN`.
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::programs::{SchedClassifier, TestRun};
+use aya::{Ebpf, EbpfLoader, TestRunOptions};
+use cellwall_datapath::kernel::OBJECT;
+use cellwall_datapath_common::policy::{PEER_PLAIN, digest2, switches};
+use cellwall_datapath_common::record::{event, reason_index};
+use cellwall_datapath_common::{
+    Active, Cell, Counter, EndpointRecord, FlowKey4, FlowValue, PeerKey, TableValue, Versioned, flow_flags, maps,
+};
+use cellwall_datapath_ebpf::verdict::{action, reason};
+
+/// The device that test runs are given: loopback.
+const IFINDEX: u32 = 1;
+const EGRESS: u32 = 1;
+const INGRESS: u32 = 2;
+const POD: [u8; 4] = [192, 0, 2, 10];
+const OUTSIDE: [u8; 4] = [198, 51, 100, 1];
+const NEXT: u32 = u32::MAX;
+const SHOT: u32 = 2;
+/// Half of what the verifier walks through before it gives up; the rest is for kernels that prune less.
+const INSTRUCTIONS: u32 = 500_000;
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+/// Both programs loaded, one endpoint, everything passes.
+fn loaded() -> Ebpf {
+    let mut loader = EbpfLoader::new();
+    loader.override_global(maps::COARSE_CLOCK, &1_u8, true);
+    for map in [
+        maps::ADDRESSES4,
+        maps::ADDRESSES6,
+        maps::POLICY,
+        maps::SERVICE_PORTS,
+        maps::REFUSED,
+        maps::SPANS,
+    ] {
+        loader.map_max_entries(map, 1024);
+    }
+    let mut object = loader.load(OBJECT).unwrap();
+    for name in [maps::FROM_POD, maps::TO_POD] {
+        program(&mut object, name).load().unwrap();
+    }
+    let record = EndpointRecord {
+        attached: 0,
+        ifindex: IFINDEX,
+        master: 0,
+        egress: EGRESS,
+        ingress: INGRESS,
+        flags: 0,
+        v4: u32::from_ne_bytes(POD),
+        v6: [0; 16],
+        v6_link: [0; 16],
+        mac: [0; 6],
+        pad: [0; 2],
+    };
+    array::<EndpointRecord>(&mut object, maps::ENDPOINTS)
+        .set(0, record, 0)
+        .unwrap();
+    let index = Versioned::sealed(1, 1, 0, digest2(IFINDEX, 0));
+    array::<Versioned>(&mut object, maps::ENDPOINT_INDEX)
+        .set(IFINDEX, index, 0)
+        .unwrap();
+    switch(&mut object, 0);
+    rule(&mut object, EGRESS, action::PASS);
+    rule(&mut object, INGRESS, action::PASS);
+    object
+}
+
+fn program<'a>(object: &'a mut Ebpf, name: &str) -> &'a mut SchedClassifier {
+    object.program_mut(name).unwrap().try_into().unwrap()
+}
+
+fn array<'a, T: aya::Pod>(object: &'a mut Ebpf, name: &str) -> Array<&'a mut MapData, T> {
+    Array::try_from(object.map_mut(name).unwrap()).unwrap()
+}
+
+fn switch(object: &mut Ebpf, switches: u32) {
+    array::<Active>(object, maps::ACTIVE)
+        .set(0, Active::sealed(1, switches, 0), 0)
+        .unwrap();
+}
+
+/// All protocols, towards the world.
+fn rule(object: &mut Ebpf, policy: u32, action: u32) {
+    let cell = Cell::new(action, reason::RULE, 0, Cell::NO_RULE).0;
+    let slot = policy;
+    array::<TableValue>(object, maps::TABLES)
+        .set(slot, TableValue { refs: [cell; 6] }, 0)
+        .unwrap();
+    let key = PeerKey {
+        policy,
+        peer: PEER_PLAIN,
+    };
+    let value = Versioned::sealed(1, slot + 1, 0, digest2(policy, PEER_PLAIN));
+    let mut policies: HashMap<_, PeerKey, Versioned> =
+        HashMap::try_from(object.map_mut(maps::POLICY).unwrap()).unwrap();
+    policies.insert(key, value, 0).unwrap();
+}
+
+fn run(object: &mut Ebpf, name: &str, frame: &[u8]) -> u32 {
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        ..TestRunOptions::default()
+    };
+    program(object, name).test_run(options).unwrap().return_value
+}
+
+fn frame(source: [u8; 4], destination: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0];
+    frame.extend(u16::try_from(20 + payload.len()).unwrap().to_be_bytes());
+    frame.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
+    frame.extend(source);
+    frame.extend(destination);
+    frame.extend(payload);
+    frame
+}
+
+fn tcp(source: ([u8; 4], u16), destination: ([u8; 4], u16), flags: u8) -> Vec<u8> {
+    let mut segment = Vec::new();
+    segment.extend(source.1.to_be_bytes());
+    segment.extend(destination.1.to_be_bytes());
+    segment.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    frame(source.0, destination.0, 6, &segment)
+}
+
+fn packets(object: &mut Ebpf, hook: u32, action: u32, dropped: u32, reason: u32) -> u64 {
+    let counters: PerCpuArray<_, Counter> =
+        PerCpuArray::try_from(object.map_mut(maps::REASON_COUNTERS).unwrap()).unwrap();
+    let index = reason_index(hook, action, dropped, reason);
+    counters
+        .get(&index, 0)
+        .unwrap()
+        .iter()
+        .map(|counter| counter.packets)
+        .sum()
+}
+
+#[test]
+fn the_verifier_takes_both_programs_well_below_its_limit() {
+    let mut object = loaded();
+    for name in [maps::FROM_POD, maps::TO_POD] {
+        let info = program(&mut object, name).info().unwrap();
+        // Unknown before Linux 5.16.
+        let Some(verified) = info.verified_instruction_count() else {
+            continue;
+        };
+        println!(
+            "{name}: {verified} instructions verified, {:?} bytes of machine code",
+            info.size_jitted()
+        );
+        assert!(verified < INSTRUCTIONS, "{name}: {verified}");
+    }
+}
+
+#[test]
+fn a_handshake_is_followed_into_the_table_of_answered_flows() {
+    let mut object = loaded();
+    rule(&mut object, INGRESS, action::DROP);
+    let (pod, outside) = ((POD, 40_000), (OUTSIDE, 80));
+    assert_eq!(run(&mut object, maps::FROM_POD, &tcp(pod, outside, SYN)), NEXT);
+    assert_eq!(run(&mut object, maps::TO_POD, &tcp(outside, pod, SYN | ACK)), NEXT);
+    assert_eq!(run(&mut object, maps::FROM_POD, &tcp(pod, outside, ACK)), NEXT);
+    assert_eq!(run(&mut object, maps::TO_POD, &tcp(outside, pod, ACK)), NEXT);
+    assert_eq!(run(&mut object, maps::TO_POD, &tcp(outside, (POD, 80), SYN)), SHOT);
+    let flows: HashMap<_, FlowKey4, FlowValue> = HashMap::try_from(object.map(maps::FLOWS4).unwrap()).unwrap();
+    let entries: Vec<_> = flows.iter().map(Result::unwrap).collect();
+    assert_eq!(entries.len(), 1);
+    let (key, value) = entries[0];
+    assert_eq!((key.lo, key.hi, key.protocol), (POD, OUTSIDE, 6));
+    assert_eq!(
+        (key.lo_port, key.hi_port),
+        (40_000_u16.to_be_bytes(), 80_u16.to_be_bytes())
+    );
+    assert_eq!(value.flags, flow_flags::FROM_LO | flow_flags::ANSWERED);
+    assert_eq!((value.lo_ifindex, value.hi_ifindex), (IFINDEX, 0));
+    assert_eq!(packets(&mut object, 0, action::PASS, 0, reason::RULE), 2);
+    assert_eq!(packets(&mut object, 1, action::PASS, 0, reason::RULE), 2);
+    assert_eq!(packets(&mut object, 1, action::DROP, 1, reason::RULE), 1);
+}
+
+#[test]
+fn forged_and_malformed_packets_are_dropped_and_told() {
+    let mut object = loaded();
+    let cut = &tcp((POD, 1), (OUTSIDE, 2), SYN)[..40];
+    assert_eq!(
+        run(&mut object, maps::FROM_POD, &tcp((OUTSIDE, 1), (POD, 2), SYN)),
+        SHOT
+    );
+    assert_eq!(run(&mut object, maps::FROM_POD, cut), SHOT);
+    switch(&mut object, switches::ALERT_ONLY);
+    assert_eq!(run(&mut object, maps::FROM_POD, cut), SHOT);
+    switch(&mut object, switches::OFF);
+    assert_eq!(run(&mut object, maps::FROM_POD, cut), NEXT);
+    assert_eq!(packets(&mut object, 0, action::DROP, 1, reason::SPOOFED), 1);
+    assert_eq!(packets(&mut object, 0, action::DROP, 1, reason::MALFORMED), 2);
+    let events: PerCpuArray<_, u64> = PerCpuArray::try_from(object.map(maps::EVENT_COUNTERS).unwrap()).unwrap();
+    let sent: u64 = events.get(&(event::SENT + action::DROP), 0).unwrap().iter().sum();
+    assert_eq!(sent, 3);
+}
