@@ -10,7 +10,7 @@ use cellwall_policy::compile::{Compiler, Image as Compiled, Link};
 use cellwall_policy::compiled::Cell;
 use cellwall_policy::evaluate::{HookQuestion, at_hook};
 use cellwall_policy::generate;
-use cellwall_policy::model::{Mode, Name, Reason, Startup};
+use cellwall_policy::model::{Hook, Mode, Name, Reason, Startup};
 use cellwall_policy::world::{DocumentKey, World};
 
 /// Interface whose pod is not known.
@@ -123,8 +123,10 @@ fn compare(seed: u64, node: &Node) -> usize {
     let mut asked = 0;
     for question in generate::questions(seed, &node.world, 60) {
         let expected = at_hook(&node.world, &question);
+        // A pod's packet to itself is decided where it is sent.
+        let is_decided = expected.reason == Reason::SelfTraffic && question.hook == Hook::ToPod;
         let lives = |uid: &Name| node.world.pod(uid).is_some_and(|pod| pod.phase.is_live());
-        if is_beside_tables(expected.reason) || question.pod.as_ref().is_some_and(|uid| !lives(uid)) {
+        if is_decided || is_beside_tables(expected.reason) || question.pod.as_ref().is_some_and(|uid| !lives(uid)) {
             continue;
         }
         asked += 1;

@@ -41,7 +41,8 @@ impl Image {
             let open = self.active.switches & switches::STARTUP_OPEN != 0;
             return without_rule(if open { Action::Pass } else { Action::Drop }, Reason::Startup);
         };
-        if self.is_own(probe.ifindex, probe.peer) {
+        // What a pod sends to itself is decided where it is sent.
+        if probe.hook == Hook::FromPod && self.is_own(probe.ifindex, probe.peer) {
             return without_rule(Action::Pass, Reason::SelfTraffic);
         }
         let (policy, peer) = match probe.hook {

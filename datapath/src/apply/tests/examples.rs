@@ -109,6 +109,7 @@ fn a_lookup_over_the_image_finds_pod_peer_and_port() {
     assert_eq!(image.judge(&probe(443)), Cell::NO_RULE);
     assert_eq!(image.judge(&probe(80)), drop_by(0));
     let own = Probe {
+        hook: Hook::FromPod,
         peer: address("192.0.2.9"),
         ..probe(80)
     };
