@@ -23,6 +23,7 @@
 //!   the reason for the candidate was. Where several candidates give the strictest verdict, the rule credited is the
 //!   first in deciding order, and a rule before none.
 //! - **Own address.** SELF is a packet to an address that the pod has; one that a later pod has taken is that pod's.
+//!   It is decided at from-pod alone: a packet of the pod's own that opens a flow at to-pod went by a Service.
 //! - **Two modes, two kinds of Drop.** LOOPBACK, TUNNEL and ROUTER are dropped under `AlertOnly` as well; what rules,
 //!   STARTUP and UNRESOLVED drop is let through.
 //! - **End to end.** A pod without any address is judged as itself, as it will be once it has one, in the family of the

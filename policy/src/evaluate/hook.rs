@@ -66,7 +66,9 @@ fn without_rules(hook: Hook, own: &Own, peer: &Peer, packet: Packet) -> Option<J
         return Some(Judgement::bare(Action::Pass, Reason::Neighbour));
     }
     match (own, &peer.kind) {
-        (Own::Pod(own), Kind::Pod(other)) if own.uid == other.uid => {
+        // What a pod sends to itself ends here. A packet of its own that reaches it anew went by a Service, whose
+        // address was rewritten on the way: that one is judged as from itself to itself.
+        (Own::Pod(own), Kind::Pod(other)) if hook == Hook::FromPod && own.uid == other.uid => {
             Some(Judgement::bare(Action::Pass, Reason::SelfTraffic))
         }
         _ => None,
