@@ -167,7 +167,7 @@ impl Compiler {
             ranges: &self.ranges,
         };
         self.services.refresh(&view, &mut changes);
-        self.tell_policies(world, links, dirt, &mut changes);
+        self.tell_policies(world, links, &mut dirt, &mut changes);
         for id in self.policies.tables.take_touched() {
             let table = self.policies.tables.get(id).map(|table| (**table).clone());
             changes.push(Change::Table(TableId(id), table));
@@ -199,6 +199,7 @@ impl Compiler {
         for name in &touched.rules {
             self.rules.replace(name, world.rule(name), &mut self.objects);
         }
+        self.rules.put_in_order();
         for name in &touched.objects {
             self.objects.replace(name, world.object(name));
         }
@@ -355,13 +356,10 @@ impl Compiler {
     }
 
     /// Tells the policies and interfaces that changed.
-    fn tell_policies(&mut self, world: &World, links: &[Link], dirt: Dirt, changes: &mut Vec<Change>) {
-        let dirt = Dirt {
-            peers: self.sets.take_changed(),
-            pairs: self.rules.take_changed(),
-            contents: self.services.contents.take_touched(),
-            ..dirt
-        };
+    fn tell_policies(&mut self, world: &World, links: &[Link], dirt: &mut Dirt, changes: &mut Vec<Change>) {
+        dirt.peers = self.sets.take_changed();
+        dirt.pairs = self.rules.take_changed();
+        dirt.contents = self.services.contents.take_touched();
         let around = Surroundings {
             world,
             pods: &self.pods,
@@ -381,7 +379,7 @@ impl Compiler {
         let wanted = self.interfaces.policies(links, &around);
         let fresh = self.policies.want(&wanted, changes);
         self.policies
-            .refresh(&judge, &self.services.contents, &dirt, &fresh, changes);
+            .refresh(&judge, &self.services.contents, dirt, &fresh, changes);
         self.interfaces
             .refresh(links, &around, &self.policies, &self.addresses, changes);
     }

@@ -82,6 +82,13 @@ impl<T: Eq + Hash> Interned<T> {
         id
     }
 
+    /// Holds `id` once more.
+    pub(super) fn hold_again(&mut self, id: u32) {
+        if let Some(Some((_, holders))) = self.slots.get_mut(id as usize) {
+            *holders += 1;
+        }
+    }
+
     /// Holds `id` once less; nobody left: it goes.
     pub(super) fn drop_one(&mut self, id: u32) {
         let Some(slot) = self.slots.get_mut(id as usize) else {

@@ -7,10 +7,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::ids::{Ids, Interned, put};
 use super::selector::{Direction, ObjectId, POD, Sel};
 use super::services::{Content, Part};
-use super::verdicts::{Judge, PolicyKey, at};
+use super::verdicts::{Filed, Judge, PolicyKey, at};
 use crate::compiled::{Change, PeerClass, PeerId, PolicyId, Table, TableId};
 
 const CLASSES: usize = PeerClass::ALL.len();
+/// Up to so many peers are looked at one by one; for more a policy's rules are filed first.
+const FEW: usize = 16;
 
 #[derive(Debug)]
 struct Policy {
@@ -177,8 +179,11 @@ impl Policies {
             } else {
                 todo(&policy.key, judge, dirt)
             };
+            let filed = (todo.whole || todo.peers.len() > FEW).then(|| judge.file(&policy.key));
             let mut work = Work {
                 id: PolicyId(id),
+                filed,
+                known: FxHashMap::default(),
                 policy: &mut policy,
                 judge,
                 contents,
@@ -270,6 +275,9 @@ fn todo(key: &PolicyKey, judge: &Judge<'_>, dirt: &Dirt) -> Todo {
 /// One policy being computed.
 struct Work<'a, 'b> {
     id: PolicyId,
+    filed: Option<Filed<'b>>,
+    /// Tables by what tells their peers from the class; held here until the work is done.
+    known: FxHashMap<Box<[u32]>, u32>,
     policy: &'a mut Policy,
     judge: &'a Judge<'b>,
     contents: &'a Interned<Content>,
@@ -280,7 +288,6 @@ struct Work<'a, 'b> {
 
 impl Work<'_, '_> {
     fn run(&mut self, todo: &Todo, dirt: &Dirt) {
-        let mut changed: FxHashSet<PeerId> = FxHashSet::default();
         let mut classes: Vec<PeerClass> = todo.classes.iter().copied().collect();
         let mut peers: Vec<PeerId> = todo.peers.iter().copied().collect();
         if todo.whole {
@@ -290,19 +297,24 @@ impl Work<'_, '_> {
         }
         classes.sort_unstable();
         peers.sort_unstable();
-        let mut whole_services = todo.whole;
+        peers.dedup();
         for class in classes.iter().copied() {
-            whole_services |= self.fall_back(class);
+            self.fall_back(class);
         }
-        for peer in peers {
-            // A rule's new place in the order may change what a Service port credits though no table changed.
-            self.enter(peer);
-            changed.insert(peer);
+        let mut key = Vec::new();
+        for peer in &peers {
+            self.enter(*peer, &mut key);
         }
-        // The merged tables of an unknown pod do not tell what became of each pod it could be.
-        whole_services |= self.policy.key.startup && !(changed.is_empty() && classes.is_empty());
-        if self.policy.key.direction == Direction::Egress || todo.whole {
-            self.services(whole_services, &changed, dirt);
+        for table in self.known.drain().map(|(_, table)| table) {
+            self.tables.drop_one(table);
+        }
+        // All that was looked at counts, changed or not: a rule's new place in the order may change what a Service port
+        // credits though no table changed. And the merged tables of an unknown pod do not tell what became of each pod
+        // that it could be.
+        peers.extend(classes.into_iter().map(PeerId::plain));
+        let whole = todo.whole || (self.policy.key.startup && !peers.is_empty());
+        if self.policy.key.direction == Direction::Egress || whole {
+            self.services(whole, &peers, dirt);
         }
     }
 
@@ -315,27 +327,29 @@ impl Work<'_, '_> {
                 objects.extend(self.judge.rules.opposite(own, direction).filter_map(Sel::as_object));
             }
         }
-        let sets: FxHashSet<u32> = objects
+        let mut sets: Vec<u32> = objects
             .into_iter()
             .flat_map(|object| self.judge.sets.with_object(object))
             .collect();
-        let mut peers: FxHashSet<PeerId> = sets.into_iter().flat_map(|set| self.judge.sets.peers_of(set)).collect();
+        sets.sort_unstable();
+        sets.dedup();
+        let mut peers: Vec<PeerId> = sets.into_iter().flat_map(|set| self.judge.sets.peers_of(set)).collect();
         peers.extend(
             self.policy
                 .entries
                 .keys()
                 .filter(|peer| peer.class() != PeerClass::ServicePort),
         );
-        peers.into_iter().collect()
+        peers
     }
 
-    /// Computes the table of a class. Answers whether it changed.
-    fn fall_back(&mut self, class: PeerClass) -> bool {
-        let table = self.judge.table(&self.policy.key, class, &[]);
-        self.set_fallback(class, table)
+    /// Computes the table of a class.
+    fn fall_back(&mut self, class: PeerClass) {
+        let table = self.judge.table(&self.policy.key, self.filed.as_ref(), class, &[]);
+        self.set_fallback(class, table);
     }
 
-    fn set_fallback(&mut self, class: PeerClass, table: Table) -> bool {
+    fn set_fallback(&mut self, class: PeerClass, table: Table) {
         let new = self.tables.hold(table);
         let old = self.policy.fallbacks[class as usize].replace(new);
         if let Some(old) = old {
@@ -345,23 +359,40 @@ impl Work<'_, '_> {
             self.changes
                 .push(Change::Policy(self.id, PeerId::plain(class), Some(TableId(new))));
         }
-        old != Some(new)
     }
 
     /// Computes the entry of a peer.
-    fn enter(&mut self, peer: PeerId) {
+    fn enter(&mut self, peer: PeerId, key: &mut Vec<u32>) {
         let objects = self.judge.objects_of(peer);
         if objects.is_empty() || !self.judge.sets.is_alive(peer) {
             self.set_entry(peer, None);
             return;
         }
-        let table = self.judge.table(&self.policy.key, peer.class(), objects);
+        let class = peer.class();
+        if let Some(filed) = &self.filed {
+            if !self.judge.key(&self.policy.key, filed, class, objects, key) {
+                self.set_entry(peer, None);
+                return;
+            }
+            if let Some(table) = self.known.get(key.as_slice()).copied() {
+                self.tables.hold_again(table);
+                self.set_entry(peer, Some(table));
+                return;
+            }
+        }
+        let table = self.judge.table(&self.policy.key, self.filed.as_ref(), class, objects);
+        let table = self.tables.hold(table);
+        if self.filed.is_some() {
+            self.tables.hold_again(table);
+            self.known.insert(key.as_slice().into(), table);
+        }
         self.set_entry(peer, Some(table));
     }
 
-    fn set_entry(&mut self, peer: PeerId, table: Option<Table>) {
+    /// Makes `table` (held for this) the entry of `peer`, unless its class says the same.
+    fn set_entry(&mut self, peer: PeerId, table: Option<u32>) {
         let fallback = self.policy.fallbacks[peer.class() as usize];
-        let mut new = table.map(|table| self.tables.hold(table));
+        let mut new = table;
         if let Some(id) = new
             && new == fallback
         {
@@ -380,7 +411,7 @@ impl Work<'_, '_> {
         }
     }
 
-    fn services(&mut self, whole: bool, changed: &FxHashSet<PeerId>, dirt: &Dirt) {
+    fn services(&mut self, whole: bool, changed: &[PeerId], dirt: &Dirt) {
         if whole {
             let cell = self.judge.service_fallback(&self.policy.key);
             self.set_fallback(PeerClass::ServicePort, Table::constant(cell));
@@ -419,6 +450,7 @@ impl Work<'_, '_> {
             Some(at(self.tables.get(table)?, content.transport.into(), part.port))
         };
         let cell = self.judge.service_cell(&self.policy.key, content, known);
-        self.set_entry(peer, Some(Table::constant(cell)));
+        let table = self.tables.hold(Table::constant(cell));
+        self.set_entry(peer, Some(table));
     }
 }

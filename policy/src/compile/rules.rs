@@ -120,11 +120,7 @@ impl Rules {
         if !active {
             return;
         }
-        let mut list = self.pairs.remove(&(source, destination)).unwrap_or_default();
-        let order = doc.order();
-        let at = list.partition_point(|other| self.get(*other).is_some_and(|rule| rule.order < order));
-        list.insert(at, slot);
-        self.pairs.insert((source, destination), list);
+        self.pairs.entry((source, destination)).or_default().push(slot);
         self.changed.insert((source, destination));
         for direction in Direction::BOTH {
             let (own, other) = direction.sides(source, destination);
@@ -170,6 +166,15 @@ impl Rules {
             if others.is_empty() {
                 index.remove(&own);
             }
+        }
+    }
+
+    /// Brings the rules of the pairs that changed in order: once for all that came in one update.
+    pub(super) fn put_in_order(&mut self) {
+        for pair in &self.changed {
+            let Some(list) = self.pairs.get_mut(pair) else { continue };
+            let order = |slot: &u32| self.slots.get(*slot as usize)?.as_ref().map(|rule| &rule.order);
+            list.sort_by(|one, other| order(one).cmp(&order(other)));
         }
     }
 

@@ -1,5 +1,7 @@
 //! The table of one own side against one peer.
 
+use rustc_hash::FxHashMap;
+
 use super::cells::{Judged, map_table, service, strictest, strictest_table, with_tcp_ports};
 use super::flatten::{first_match, flatten};
 use super::rules::{Rule, Rules};
@@ -46,32 +48,105 @@ fn constant(action: Action, reason: Reason) -> Cell {
     }
 }
 
-impl<'a> Judge<'a> {
-    /// The rules between an own side and a peer, in order.
-    fn rules_between(
-        &self,
-        direction: Direction,
-        own: &[ObjectId],
-        class: PeerClass,
-        objects: &[ObjectId],
-    ) -> Vec<(u32, &'a Rule)> {
-        let objects = if objects_count(class, direction) { objects } else { &[] };
-        let mut slots: Vec<u32> = Vec::new();
-        let mut lists = 0;
-        for own in POD.into_iter().chain(own.iter().map(|id| Sel::object(*id))) {
-            let entities = entities_of(class, direction).iter().copied();
-            for other in entities.chain(objects.iter().map(|id| Sel::object(*id))) {
-                let (source, destination) = direction.pair(own, other);
-                let list = self.rules.between(source, destination);
-                slots.extend_from_slice(list);
-                lists += u32::from(!list.is_empty());
+/// Lists of rules of one own side, by the peer's side: for looking at many peers.
+#[derive(Debug, Default)]
+pub(super) struct Filed<'a> {
+    sides: Vec<FxHashMap<Sel, Vec<&'a [u32]>>>,
+}
+
+/// One own side and where its rules are found.
+#[derive(Clone, Copy)]
+struct Mine<'a, 'b> {
+    direction: Direction,
+    side: &'b OwnSide,
+    filed: Option<&'b FxHashMap<Sel, Vec<&'a [u32]>>>,
+}
+
+impl<'a> Mine<'a, '_> {
+    /// The lists of rules that speak of this side and `other`.
+    fn lists(self, rules: &'a Rules, other: Sel, lists: &mut Vec<&'a [u32]>) {
+        if let Some(filed) = self.filed {
+            lists.extend(filed.get(&other).into_iter().flatten());
+            return;
+        }
+        for own in self.side.selectors() {
+            let (source, destination) = self.direction.pair(own, other);
+            let list = rules.between(source, destination);
+            if !list.is_empty() {
+                lists.push(list);
             }
         }
-        let mut found: Vec<(u32, &Rule)> = slots
-            .into_iter()
-            .filter_map(|slot| Some((slot, self.rules.get(slot)?)))
-            .collect();
-        if lists > 1 {
+    }
+}
+
+impl OwnSide {
+    fn selectors(&self) -> impl Iterator<Item = Sel> + '_ {
+        POD.into_iter().chain(self.objects.iter().map(|id| Sel::object(*id)))
+    }
+}
+
+impl<'a> Judge<'a> {
+    /// Files the rules of `policy` by the peer's side.
+    pub(super) fn file(&self, policy: &PolicyKey) -> Filed<'a> {
+        let direction = policy.direction;
+        let mut filed = Filed::default();
+        for side in &policy.sides {
+            let mut lists: FxHashMap<Sel, Vec<&[u32]>> = FxHashMap::default();
+            for own in side.selectors() {
+                for other in self.rules.opposite(own, direction) {
+                    let (source, destination) = direction.pair(own, other);
+                    lists
+                        .entry(other)
+                        .or_default()
+                        .push(self.rules.between(source, destination));
+                }
+            }
+            filed.sides.push(lists);
+        }
+        filed
+    }
+
+    /// What tells a peer of `class` in `objects` from its class: two peers of one class with the same key have the
+    /// same table. False: nothing does.
+    pub(super) fn key(
+        &self,
+        policy: &PolicyKey,
+        filed: &Filed<'a>,
+        class: PeerClass,
+        objects: &[ObjectId],
+        key: &mut Vec<u32>,
+    ) -> bool {
+        key.clear();
+        key.push(class as u32);
+        let mut tells = false;
+        let counts = objects_count(class, policy.direction);
+        for lists in &filed.sides {
+            for object in objects.iter().filter(|_| counts) {
+                // A rule is in one list only, so the first one names the list.
+                let lists = lists.get(&Sel::object(*object)).into_iter().flatten();
+                key.extend(lists.filter_map(|list| list.first()));
+            }
+            tells |= key.last().is_some_and(|last| *last != u32::MAX) && key.len() > 1;
+            key.push(u32::MAX);
+        }
+        tells
+    }
+
+    /// The rules between an own side and a peer, in order.
+    fn rules_between(&self, mine: Mine<'a, '_>, class: PeerClass, objects: &[ObjectId]) -> Vec<(u32, &'a Rule)> {
+        let objects = if objects_count(class, mine.direction) {
+            objects
+        } else {
+            &[]
+        };
+        let mut lists: Vec<&[u32]> = Vec::new();
+        let entities = entities_of(class, mine.direction).iter().copied();
+        for other in entities.chain(objects.iter().map(|id| Sel::object(*id))) {
+            mine.lists(self.rules, other, &mut lists);
+        }
+        let slots = lists.iter().copied().flatten();
+        let mut found: Vec<(u32, &Rule)> = slots.filter_map(|slot| Some((*slot, self.rules.get(*slot)?))).collect();
+        if lists.len() > 1 {
             found.sort_by(|(_, one), (_, other)| one.order.cmp(&other.order));
         }
         found
@@ -87,15 +162,15 @@ impl<'a> Judge<'a> {
     }
 
     /// The table of one side against a peer that is no Service port.
-    fn side_table(&self, direction: Direction, side: &OwnSide, class: PeerClass, objects: &[ObjectId]) -> Table {
-        let ruled = |objects: &[ObjectId]| flatten(self.rules_between(direction, &side.objects, class, objects));
-        match (class, direction) {
-            (PeerClass::Unresolved, _) => self.unresolved_table(direction, side),
+    fn side_table(&self, mine: Mine<'a, '_>, class: PeerClass, objects: &[ObjectId]) -> Table {
+        let ruled = |objects: &[ObjectId]| flatten(self.rules_between(mine, class, objects));
+        match (class, mine.direction) {
+            (PeerClass::Unresolved, _) => self.unresolved_table(mine),
             (PeerClass::LocalNode, Direction::Ingress) => match self.local_node {
                 LocalNodeMode::Pass => Table::constant(constant(Action::Pass, Reason::LocalNode)),
                 LocalNodeMode::Probes => {
                     let probe = constant(Action::Pass, Reason::NodeProbe);
-                    with_tcp_ports(&ruled(objects), &side.probes, probe)
+                    with_tcp_ports(&ruled(objects), &mine.side.probes, probe)
                 }
                 LocalNodeMode::Enforce => ruled(objects),
             },
@@ -113,35 +188,40 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn unresolved_table(&self, direction: Direction, side: &OwnSide) -> Table {
+    fn unresolved_table(&self, mine: Mine<'a, '_>) -> Table {
         if let Some(cell) = self.startup_cell(Reason::Unresolved) {
             return Table::constant(cell);
         }
-        let tables: Vec<Table> = self
-            .waiting
-            .iter()
-            .map(|objects| flatten(self.rules_between(direction, &side.objects, PeerClass::Unresolved, objects)))
-            .collect();
+        let against = |objects: &[ObjectId]| flatten(self.rules_between(mine, PeerClass::Unresolved, objects));
+        let tables: Vec<Table> = self.waiting.iter().map(|objects| against(objects)).collect();
         let strictest = strictest_table(self.rules, &tables, Reason::Unresolved);
         strictest.unwrap_or_else(|| Table::constant(constant(Action::Drop, Reason::Unresolved)))
     }
 
-    /// The table of `policy` against a peer that is no Service port.
-    pub(super) fn table(&self, policy: &PolicyKey, class: PeerClass, objects: &[ObjectId]) -> Table {
+    /// The table of `policy` against a peer that is no Service port; `filed`: its rules, where they are filed.
+    pub(super) fn table(
+        &self,
+        policy: &PolicyKey,
+        filed: Option<&Filed<'a>>,
+        class: PeerClass,
+        objects: &[ObjectId],
+    ) -> Table {
+        let mine = |(index, side)| Mine {
+            direction: policy.direction,
+            side,
+            filed: filed.and_then(|filed| filed.sides.get(index)),
+        };
+        let mut sides = policy.sides.iter().enumerate().map(mine);
         if !policy.startup {
-            let side = policy.sides.first();
-            return side.map_or_else(
+            return sides.next().map_or_else(
                 || Table::constant(constant(Action::Drop, Reason::Internal)),
-                |side| self.side_table(policy.direction, side, class, objects),
+                |mine| self.side_table(mine, class, objects),
             );
         }
         if let Some(cell) = self.startup_cell(Reason::Startup) {
             return Table::constant(cell);
         }
-        let sides = policy.sides.iter();
-        let tables: Vec<Table> = sides
-            .map(|side| self.side_table(policy.direction, side, class, objects))
-            .collect();
+        let tables: Vec<Table> = sides.map(|mine| self.side_table(mine, class, objects)).collect();
         let strictest = strictest_table(self.rules, &tables, Reason::Startup);
         strictest.unwrap_or_else(|| Table::constant(constant(Action::Drop, Reason::Startup)))
     }
@@ -192,15 +272,15 @@ impl<'a> Judge<'a> {
     fn one_cell(&self, direction: Direction, side: &OwnSide, part: Part, content: &Content) -> Cell {
         let protocol: Protocol = content.transport.into();
         let (class, objects) = (part.peer.class(), self.objects_of(part.peer));
+        let mine = Mine {
+            direction,
+            side,
+            filed: None,
+        };
         if class == PeerClass::Unresolved {
-            let table = self.unresolved_table(direction, side);
-            return at(&table, protocol, part.port);
+            return at(&self.unresolved_table(mine), protocol, part.port);
         }
-        first_match(
-            self.rules_between(direction, &side.objects, class, objects),
-            protocol,
-            part.port,
-        )
+        first_match(self.rules_between(mine, class, objects), protocol, part.port)
     }
 
     /// The objects of a peer.

@@ -3,15 +3,20 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use cellwall_policy::compile::Link;
-use cellwall_policy::model::*;
+use cellwall_policy::model::{
+    Action, Address, Cidr, CidrEntry, Defense, DefenseRule, Endpoint, EndpointSlice, Entity, Glob, HostPort,
+    LabelSelector, Labels, LocalNodeMode, Mode, Name, Namespace, NetworkObject, Node, NodeReport, Operator, Phase, Pod,
+    PortEntry, PortMatch, ProtocolMatch, Recovery, Requirement, Selector, Service, ServicePort, Side, SlicePort,
+    Startup, Transport, WorkloadSelector,
+};
 use cellwall_policy::world::{Document, DocumentKey, World};
 
 /// A small random source (splitmix64): a seed is a world.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -22,20 +27,20 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).unwrap()
     }
 
     /// True in `percent` of a hundred cases.
-    pub fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 
-    pub fn some<T: Clone>(&mut self, from: &[T], most: usize) -> Vec<T> {
+    pub(crate) fn some<T: Clone>(&mut self, from: &[T], most: usize) -> Vec<T> {
         let count = self.below(most + 1);
         let mut picked: Vec<T> = Vec::new();
         for _ in 0..count {
@@ -45,7 +50,7 @@ impl Dice {
     }
 }
 
-pub const LOCAL: &str = "node-0";
+pub(crate) const LOCAL: &str = "node-0";
 const NODES: [&str; 3] = [LOCAL, "node-1", "node-2"];
 const NAMESPACES: [&str; 3] = ["ns-0", "ns-1", "shop"];
 const OBJECTS: [&str; 9] = [
@@ -54,18 +59,18 @@ const OBJECTS: [&str; 9] = [
 const PORTS: [u16; 6] = [53, 80, 81, 443, 8080, 65535];
 const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Udp, Transport::Sctp];
 
-pub fn name(text: impl AsRef<str>) -> Name {
+pub(crate) fn name(text: impl AsRef<str>) -> Name {
     text.as_ref().into()
 }
 
 /// Addresses that pods have, and some in the pod ranges that none may have.
-pub fn pod_addresses() -> Vec<Address> {
+pub(crate) fn pod_addresses() -> Vec<Address> {
     let v4 = (1..=9).map(|n| format!("10.0.{}.{n}", n % 2));
     let v6 = (1..=5).map(|n| format!("2001:db8:1::{n}"));
     v4.chain(v6).map(|text| text.parse().unwrap()).collect()
 }
 
-pub fn node_addresses() -> Vec<Address> {
+pub(crate) fn node_addresses() -> Vec<Address> {
     let texts = [
         "192.0.2.10",
         "192.0.2.11",
@@ -78,7 +83,7 @@ pub fn node_addresses() -> Vec<Address> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-pub fn service_addresses() -> Vec<Address> {
+pub(crate) fn service_addresses() -> Vec<Address> {
     let texts = [
         "198.51.100.1",
         "198.51.100.2",
@@ -90,7 +95,7 @@ pub fn service_addresses() -> Vec<Address> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-pub fn outside_addresses() -> Vec<Address> {
+pub(crate) fn outside_addresses() -> Vec<Address> {
     let texts = [
         "203.0.113.200",
         "203.0.113.129",
@@ -108,7 +113,7 @@ pub fn outside_addresses() -> Vec<Address> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-pub fn every_address() -> Vec<Address> {
+pub(crate) fn every_address() -> Vec<Address> {
     [
         pod_addresses(),
         node_addresses(),
@@ -238,7 +243,6 @@ fn port_entry(dice: &mut Dice) -> PortEntry {
         Number(6),
     ]);
     let ports = match protocol {
-        Number(_) => PortMatch::All,
         Icmp | Icmpv6 if dice.chance(60) => {
             let kind = dice.pick(&[0, 8, 128, 255]);
             PortMatch::Range(kind, kind)
@@ -467,7 +471,7 @@ fn defense(dice: &mut Dice) -> Document {
 }
 
 /// Any document.
-pub fn document(dice: &mut Dice) -> Document {
+pub(crate) fn document(dice: &mut Dice) -> Document {
     match dice.below(100) {
         0..25 => pod(dice),
         25..45 => rule(dice),
@@ -482,7 +486,7 @@ pub fn document(dice: &mut Dice) -> Document {
 }
 
 /// A world of about `size` documents.
-pub fn world(dice: &mut Dice, size: usize) -> World {
+pub(crate) fn world(dice: &mut Dice, size: usize) -> World {
     let mut world = World::new(LOCAL, dice.chance(50));
     for _ in 0..size {
         world.apply(document(dice));
@@ -491,7 +495,7 @@ pub fn world(dice: &mut Dice, size: usize) -> World {
 }
 
 /// One change of `world`: what it touched.
-pub fn change(dice: &mut Dice, world: &mut World) -> Vec<DocumentKey> {
+pub(crate) fn change(dice: &mut Dice, world: &mut World) -> Vec<DocumentKey> {
     if dice.chance(30) {
         let keys: Vec<DocumentKey> = world.keys().collect();
         if !keys.is_empty() {
@@ -507,7 +511,7 @@ pub fn change(dice: &mut Dice, world: &mut World) -> Vec<DocumentKey> {
 }
 
 /// Interfaces of most local pods, some with two, and perhaps one that nobody knows.
-pub fn links(dice: &mut Dice, world: &World) -> Vec<Link> {
+pub(crate) fn links(dice: &mut Dice, world: &World) -> Vec<Link> {
     let mut links = Vec::new();
     for (index, pod) in (1u32..).zip(world.pods()) {
         if !world.is_local(pod) || pod.host_network || dice.chance(10) {
@@ -541,7 +545,7 @@ pub fn links(dice: &mut Dice, world: &World) -> Vec<Link> {
 }
 
 /// The text of a world, for people who look at a failure.
-pub fn describe(world: &World) -> String {
+pub(crate) fn describe(world: &World) -> String {
     let mut text = String::new();
     for line in [
         format!("{:#?}", world.pods().collect::<Vec<_>>()),
