@@ -2,7 +2,7 @@
 
 use cellwall_datapath::abi::policy::OwnAddressKey;
 use cellwall_datapath::abi::{
-    Active, EndpointRecord, PeerKey, PrefixKey4, PrefixKey6, ServiceKey, Span, record::REASONS,
+    Active, EndpointRecord, PeerKey, PrefixKey4, PrefixKey6, ServiceKey, Span, Versioned, record::REASONS,
 };
 use cellwall_datapath::layout::Layout;
 use cellwall_datapath::memory::MemoryKernel;
@@ -46,7 +46,10 @@ impl Host {
             Hook::ToPod => path::to_pod(self.0, frame),
         };
         let (recorded, counted) = (self.recorded(!passed), self.counted(!passed));
-        assert!(recorded.is_none() || recorded == counted, "{recorded:?} is told, {counted:?} counted");
+        assert!(
+            recorded.is_none() || recorded == counted,
+            "{recorded:?} is told, {counted:?} counted"
+        );
         Told {
             dropped: !passed,
             said: counted,
@@ -67,7 +70,11 @@ impl Host {
 
     fn recorded(&self, dropped: bool) -> Option<Said> {
         let memory = self.0.0.borrow();
-        assert!(memory.records.len() <= 1, "one packet, {} records", memory.records.len());
+        assert!(
+            memory.records.len() <= 1,
+            "one packet, {} records",
+            memory.records.len()
+        );
         let record = memory.records.first()?;
         assert_eq!(record.dropped, u8::from(dropped), "the record and what happened");
         Some(Cell(record.cell).into())
@@ -126,7 +133,15 @@ fn enter(memory: &mut Memory, map: MapName, key: &[u8], value: &[u8]) {
         MapName::ServicePorts => drop(memory.service_ports.insert(port_key(read(key)), read(value))),
         MapName::Policy => {
             let PeerKey { policy, peer } = read(key);
-            memory.policy.insert((policy, peer), read(value));
+            let value: Versioned = read(value);
+            memory.policy.insert((policy, peer), value);
+            // An array has all its elements, those that are zero too, which the memory kernel does not keep.
+            for slot in [value.new, value.previous]
+                .iter()
+                .filter_map(|number| number.checked_sub(1))
+            {
+                memory.tables.entry(slot).or_insert_with(|| Box::leak(Box::default()));
+            }
         }
         MapName::Tables => drop(memory.tables.insert(read(key), Box::leak(Box::new(read(value))))),
         MapName::Spans => {

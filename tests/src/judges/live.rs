@@ -63,8 +63,13 @@ impl Live {
     pub fn begin(&mut self, image: &Image) -> anyhow::Result<()> {
         let maps = self.instance.maps();
         let slots: Vec<u32> = image.rules.keys().map(|slot| slot.0).collect();
-        self.reasons = counters::reasons(maps)?.iter().map(|one| (key(one), one.counter.packets)).collect();
-        let packets = counters::rules(maps, &slots)?.into_iter().map(|counter| counter.packets);
+        self.reasons = counters::reasons(maps)?
+            .iter()
+            .map(|one| (key(one), one.counter.packets))
+            .collect();
+        let packets = counters::rules(maps, &slots)?
+            .into_iter()
+            .map(|counter| counter.packets);
         self.rules = slots.into_iter().zip(packets).collect();
         Ok(())
     }
@@ -101,7 +106,10 @@ impl Live {
         let said = match recorded[..] {
             [] => self.counted()?,
             [record] => {
-                ensure!(record.dropped == u8::from(dropped), "the program answers {answer}, tells {record:?}");
+                ensure!(
+                    record.dropped == u8::from(dropped),
+                    "the program answers {answer}, tells {record:?}"
+                );
                 let said = Said::from(Cell(record.cell));
                 self.explain(hook, dropped, said)?;
                 Some(said)
@@ -138,7 +146,10 @@ impl Live {
         for (at, counter) in slots.iter().zip(counters::rules(maps, &slots)?) {
             let before = self.rules.insert(*at, counter.packets).unwrap_or(0);
             if counter.packets != before {
-                ensure!(slot == Cell::NO_RULE && counter.packets == before + 1, "rule slot {at}: {before}, {counter:?}");
+                ensure!(
+                    slot == Cell::NO_RULE && counter.packets == before + 1,
+                    "rule slot {at}: {before}, {counter:?}"
+                );
                 slot = *at;
             }
         }

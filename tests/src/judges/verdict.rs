@@ -88,7 +88,9 @@ impl Verdict {
         let actions = [Action::Pass, Action::Alert, Action::Drop];
         Some(Self {
             dropped: told.dropped,
-            action: actions.get(action as usize).map_or("no action".to_owned(), ToString::to_string),
+            action: actions
+                .get(action as usize)
+                .map_or("no action".to_owned(), ToString::to_string),
             reason: reason.map_or("no reason".to_owned(), |reason| reason.to_string()),
             rule: (slot != Cell::NO_RULE).then(|| card(slot, image)),
         })
@@ -98,5 +100,8 @@ impl Verdict {
 /// Name of the rule in a slot.
 fn card(slot: u32, image: &Image) -> String {
     let card = image.rules.iter().find(|(at, _)| at.0 == slot);
-    card.map_or_else(|| format!("slot {slot} without a card"), |(_, card)| card.name.to_string())
+    card.map_or_else(
+        || format!("slot {slot} without a card"),
+        |(_, card)| card.name.to_string(),
+    )
 }
