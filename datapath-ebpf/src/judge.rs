@@ -70,20 +70,22 @@ fn service<F: Family, T: Tables>(tables: T, scene: &Scene, question: &Question<F
     }
     #[allow(clippy::cast_possible_truncation, reason = "read as one byte and as 16 bits")]
     let mut key = PortKey {
-        scope: [0, 0, 0, plain.to_le()],
+        scope: F::mapped(&question.other),
         port: question.number as u16,
         protocol: question.protocol as u8,
-        kind: F::NUMBER + 16,
+        kind: F::NUMBER,
     };
-    if is_node {
-        match service_port(tables, scene.generation, &key) {
-            PEER_NONE => {}
-            TORN => return None,
-            port => return Some(port),
-        }
+    // A host port at one address first: it stands for what is behind the node port of its number too.
+    match service_port(tables, scene.generation, &key) {
+        PEER_NONE => {}
+        TORN => return None,
+        port => return Some(port),
     }
-    key.scope = F::mapped(&question.other);
-    key.kind = F::NUMBER;
+    if !is_node {
+        return Some(plain);
+    }
+    key.scope = [0, 0, 0, plain.to_le()];
+    key.kind = F::NUMBER + 16;
     match service_port(tables, scene.generation, &key) {
         PEER_NONE => Some(plain),
         TORN => None,
