@@ -61,7 +61,9 @@ fn build() -> Result<(), String> {
         let object = PathBuf::from(object);
         println!("cargo::rerun-if-changed={}", object.display());
         let out = PathBuf::from(var("OUT_DIR")?).join("cellwall-ebpf");
-        return fs::copy(&object, out).map(drop).map_err(|error| format!("{GIVEN}={}: {error}", object.display()));
+        return fs::copy(&object, out)
+            .map(drop)
+            .map_err(|error| format!("{GIVEN}={}: {error}", object.display()));
     }
     let root = PathBuf::from(var("CARGO_MANIFEST_DIR")?).join("..");
     for input in ["datapath-ebpf", "datapath-common", "Cargo.lock"] {

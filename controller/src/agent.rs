@@ -51,7 +51,9 @@ pub fn run(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
 fn logging(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     match format {
@@ -64,7 +66,9 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let sink = Sink::open(&args.flow_log).context("the flow log cannot be opened")?;
-    let http = http::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let http = http::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen))?;
     // Subscribed before anything is listed: what changes in between is heard.
     let mut netlink = Watch::open().context("the kernel's interface events cannot be heard")?;
     // Absolute, so that a file is known again after a restart from elsewhere.
@@ -75,7 +79,14 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let mut core = Core::open(instance, args, reports)?;
     let recent = Arc::new(Recent::default());
     let stop = Arc::new(AtomicBool::new(false));
-    let reader = Reader::start(&core.place(), core.directory(), recent.clone(), sink, core.tally(), stop.clone())?;
+    let reader = Reader::start(
+        &core.place(),
+        core.directory(),
+        recent.clone(),
+        sink,
+        core.tally(),
+        stop.clone(),
+    )?;
     let sweeper = core.sweeper(stop.clone())?;
     if let Some(scan) = files.next().await {
         core.files_changed(&scan);
@@ -85,7 +96,13 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let (asks, mut asked) = mpsc::channel::<Ask>(64);
     let (scrapes, mut visits) = mpsc::channel(16);
     tokio::spawn(api::serve(socket, asks, recent));
-    tokio::spawn(http::serve(http, Health { report, scrape: scrapes }));
+    tokio::spawn(http::serve(
+        http,
+        Health {
+            report,
+            scrape: scrapes,
+        },
+    ));
 
     let mut audit = tokio::time::interval(AUDIT);
     audit.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -137,7 +154,11 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
 pub fn dump(instance: &InstanceArgs) -> Result<String> {
     let place = Place::new(&instance.instance)?;
     if !place.dir().exists() {
-        bail!("instance {:?} holds nothing in the kernel ({} is not there)", instance.instance, place.dir().display());
+        bail!(
+            "instance {:?} holds nothing in the kernel ({} is not there)",
+            instance.instance,
+            place.dir().display()
+        );
     }
     let maps = Maps::open(&place).context("the pinned maps cannot be opened; run this as root")?;
     Ok(inspect(&maps).context("the pinned maps cannot be read")?.to_string())

@@ -25,7 +25,10 @@ pub struct Converted {
 
 impl From<PodDocument> for Converted {
     fn from(PodDocument { pod, netns }: PodDocument) -> Self {
-        Self { document: Document::Pod(pod), netns }
+        Self {
+            document: Document::Pod(pod),
+            netns,
+        }
     }
 }
 

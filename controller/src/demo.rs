@@ -17,13 +17,19 @@ pub fn run(args: &DemoArgs) -> Result<bool> {
         anyhow::bail!("the demo needs root: it makes network namespaces and loads programs into the kernel");
     }
     let mut stage = Stage::set()?;
-    heading("1", "Five pods, a node and a host outside: network namespaces with real veths")?;
+    heading(
+        "1",
+        "Five pods, a node and a host outside: network namespaces with real veths",
+    )?;
     stage.introduce()?;
     heading("2", "Who may talk to whom: asked on the wire, judged in the kernel")?;
     asks::ask_all(&mut stage)?;
     heading("3", "A rule changes under open connections")?;
     open_flow::flip(&mut stage)?;
-    heading("4", "The agent is killed (SIGKILL) in the middle of traffic, and started again")?;
+    heading(
+        "4",
+        "The agent is killed (SIGKILL) in the middle of traffic, and started again",
+    )?;
     agent::kill_and_restart(&mut stage)?;
     heading("5", "What is left to see")?;
     stage.listings()?;

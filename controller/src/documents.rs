@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::convert::{self, Converted};
 use crate::manifest::document::{Document, Kind};
-use crate::manifest::problem::Problem;
 use crate::manifest::files::{Scan, Scanner};
+use crate::manifest::problem::Problem;
 use crate::manifest::retain::Retained;
 use crate::manifest::{json, text, typed, yaml};
 use crate::state_file::StateFile;
@@ -38,13 +38,15 @@ pub fn convert(document: &Document) -> Result<Converted, Vec<Problem>> {
         Kind::ClusterDefense => ours::<cellwall_crds::ClusterDefense>(document),
         Kind::NetworkObject => ours::<cellwall_crds::NetworkObject>(document),
         Kind::DefenseRule => ours::<cellwall_crds::DefenseRule>(document),
-        Kind::Namespace => theirs(document, |d: &core::Namespace| convert::namespace(d).map(Converted::from)),
+        Kind::Namespace => theirs(document, |d: &core::Namespace| {
+            convert::namespace(d).map(Converted::from)
+        }),
         Kind::Node => theirs(document, |d: &core::Node| convert::node(d).map(Converted::from)),
         Kind::Pod => theirs(document, |d: &core::Pod| convert::pod(d).map(Converted::from)),
         Kind::Service => theirs(document, |d: &core::Service| convert::service(d).map(Converted::from)),
-        Kind::EndpointSlice => {
-            theirs(document, |d: &discovery::EndpointSlice| convert::endpoint_slice(d).map(Converted::from))
-        }
+        Kind::EndpointSlice => theirs(document, |d: &discovery::EndpointSlice| {
+            convert::endpoint_slice(d).map(Converted::from)
+        }),
     }
 }
 
@@ -70,8 +72,15 @@ fn theirs<T: DeserializeOwned>(
 
 fn located(document: &Document, found: &[Violation]) -> Vec<Problem> {
     let one = |violation: &Violation| {
-        let Violation { path, found, message, remedy } = violation;
-        let found = found.as_ref().map_or_else(String::new, |found| format!("found {found}: "));
+        let Violation {
+            path,
+            found,
+            message,
+            remedy,
+        } = violation;
+        let found = found
+            .as_ref()
+            .map_or_else(String::new, |found| format!("found {found}: "));
         document.problem_at(path, format!("{found}{message}"), remedy.clone())
     };
     found.iter().map(one).collect()
@@ -103,7 +112,11 @@ pub fn world(reading: &Reading, node: &str) -> World {
         world.apply(converted.document.clone());
     }
     // The local node is known even where no document names it.
-    world.apply(WorldDocument::NodeReport(NodeReport { node: node.into(), enforcing: true, addresses: Vec::new() }));
+    world.apply(WorldDocument::NodeReport(NodeReport {
+        node: node.into(),
+        enforcing: true,
+        addresses: Vec::new(),
+    }));
     world
 }
 
@@ -112,7 +125,11 @@ pub fn json_of(file: &Path, bytes: &[u8]) -> Result<Value> {
     let problem = |fault| anyhow::anyhow!("{}", Problem::error(file, fault));
     let text = text::decode(bytes).map_err(problem)?;
     let mut budget = 1_000_000;
-    let read = if json::looks_like_json(text) { json::read(text, &mut budget) } else { yaml::read(text, &mut budget) };
+    let read = if json::looks_like_json(text) {
+        json::read(text, &mut budget)
+    } else {
+        yaml::read(text, &mut budget)
+    };
     let nodes = read.map_err(problem)?;
     if let Some(fault) = nodes.iter().flat_map(crate::manifest::node::Node::all_faults).next() {
         return Err(problem(fault));
@@ -124,10 +141,18 @@ pub fn json_of(file: &Path, bytes: &[u8]) -> Result<Value> {
 pub fn read(paths: &[PathBuf]) -> Reading {
     let scan = Scanner::new(paths.to_vec()).scan_once();
     let outcome = Retained::default().update(&scan, &faults);
-    let mut reading = Reading { problems: outcome.problems, ..Reading::default() };
+    let mut reading = Reading {
+        problems: outcome.problems,
+        ..Reading::default()
+    };
     for document in &outcome.documents {
         let id = document.id();
-        reading.places.push((id.kind, id.name.to_string(), document.file.to_path_buf(), document.line()));
+        reading.places.push((
+            id.kind,
+            id.name.to_string(),
+            document.file.to_path_buf(),
+            document.line(),
+        ));
         // What is in force is valid: it converts.
         reading.documents.extend(convert(document));
     }
@@ -157,8 +182,17 @@ impl Source {
             None
         });
         let retained: Retained = retained.unwrap_or_default();
-        let documents = retained.documents().filter_map(|document| convert(document).ok()).collect();
-        Self { retained, state, unsaved: false, documents, problems: Vec::new() }
+        let documents = retained
+            .documents()
+            .filter_map(|document| convert(document).ok())
+            .collect();
+        Self {
+            retained,
+            state,
+            unsaved: false,
+            documents,
+            problems: Vec::new(),
+        }
     }
 
     /// Takes in what the files say now. Answers whether what is in force changed.
@@ -167,7 +201,11 @@ impl Source {
         self.unsaved = true;
         self.problems = outcome.problems;
         if outcome.changed {
-            self.documents = outcome.documents.iter().filter_map(|document| convert(document).ok()).collect();
+            self.documents = outcome
+                .documents
+                .iter()
+                .filter_map(|document| convert(document).ok())
+                .collect();
         }
         outcome.changed
     }

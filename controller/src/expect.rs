@@ -44,8 +44,14 @@ pub fn read(list: &Value) -> Result<Vec<Expectation>, String> {
         let read: Expectation =
             serde_path_to_error::deserialize(item).map_err(|e| format!("expectation {}: {e}", i + 1))?;
         match read.verdict.to_ascii_uppercase().as_str() {
-            "PASS" | "ALERT" | "DROP" => Ok(Expectation { verdict: read.verdict.to_ascii_uppercase(), ..read }),
-            other => Err(format!("expectation {}: verdict: {other:?} is not PASS, ALERT or DROP", i + 1)),
+            "PASS" | "ALERT" | "DROP" => Ok(Expectation {
+                verdict: read.verdict.to_ascii_uppercase(),
+                ..read
+            }),
+            other => Err(format!(
+                "expectation {}: verdict: {other:?} is not PASS, ALERT or DROP",
+                i + 1
+            )),
         }
     };
     items.iter().enumerate().map(one).collect()

@@ -88,7 +88,9 @@ pub struct ApplyDuration(Histogram);
 
 impl Default for ApplyDuration {
     fn default() -> Self {
-        Self(Histogram::new([0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0]))
+        Self(Histogram::new([
+            0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+        ]))
     }
 }
 
@@ -129,13 +131,24 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
         add(&packets, labels, totals.packets);
         add(&bytes, labels, totals.bytes);
     }
-    registry.register("rule_flows", "Flows a rule decided (for Drop rules: packets refused)", flows);
+    registry.register(
+        "rule_flows",
+        "Flows a rule decided (for Drop rules: packets refused)",
+        flows,
+    );
     registry.register("rule_packets", "Packets a rule decided", packets);
     registry.register_with_unit("rule_traffic", "Bytes a rule decided", Unit::Bytes, bytes);
-    let (entries, capacity) = (Family::<MapLabels, Gauge>::default(), Family::<MapLabels, Gauge>::default());
+    let (entries, capacity) = (
+        Family::<MapLabels, Gauge>::default(),
+        Family::<MapLabels, Gauge>::default(),
+    );
     for (map, used, most) in &scrape.maps {
-        entries.get_or_create(&MapLabels { map: map.clone() }).set(i64::try_from(*used).unwrap_or(i64::MAX));
-        capacity.get_or_create(&MapLabels { map: map.clone() }).set(i64::try_from(*most).unwrap_or(i64::MAX));
+        entries
+            .get_or_create(&MapLabels { map: map.clone() })
+            .set(i64::try_from(*used).unwrap_or(i64::MAX));
+        capacity
+            .get_or_create(&MapLabels { map: map.clone() })
+            .set(i64::try_from(*most).unwrap_or(i64::MAX));
     }
     registry.register("map_entries", "Entries of a kernel map", entries);
     registry.register("map_capacity", "Entries that a kernel map can hold", capacity);
@@ -149,8 +162,16 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
         add(&lost, &ReasonLabels { reason: reason.clone() }, *count);
     }
     registry.register("records_lost", "Flow records lost, by where", lost);
-    registry.register("records_received", "Flow records received from the kernel", counter(scrape.received));
-    registry.register("policy_generation_wanted", "Generation last asked for", gauge(scrape.generation_wanted.into()));
+    registry.register(
+        "records_received",
+        "Flow records received from the kernel",
+        counter(scrape.received),
+    );
+    registry.register(
+        "policy_generation_wanted",
+        "Generation last asked for",
+        gauge(scrape.generation_wanted.into()),
+    );
     registry.register(
         "policy_generation_realised",
         "Generation that the kernel decides by",
@@ -162,19 +183,36 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
         Unit::Seconds,
         gauge(scrape.policy_age_seconds),
     );
-    registry.register_with_unit("apply_duration", "Time to realise a change", Unit::Seconds, applies.0.clone());
-    registry.register("pods_protected", "Pods of this node whose interfaces are guarded", gauge(scrape.pods_protected as u64));
+    registry.register_with_unit(
+        "apply_duration",
+        "Time to realise a change",
+        Unit::Seconds,
+        applies.0.clone(),
+    );
+    registry.register(
+        "pods_protected",
+        "Pods of this node whose interfaces are guarded",
+        gauge(scrape.pods_protected as u64),
+    );
     registry.register(
         "pods_not_enforceable",
         "Pods of this node that cannot be guarded (host network)",
         gauge(scrape.pods_not_enforceable as u64),
     );
     let build = Family::<BuildLabels, Gauge>::default();
-    build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION").to_owned() }).set(1);
+    build
+        .get_or_create(&BuildLabels {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+        .set(1);
     registry.register("build_info", "Version of the agent", build);
     let mut text = String::new();
     // why: writing into a String fails only if a metric's own encoding does, and then nothing is better than half
-    if encode(&mut text, &registry).is_err() { String::new() } else { text }
+    if encode(&mut text, &registry).is_err() {
+        String::new()
+    } else {
+        text
+    }
 }
 
 fn add<L: Clone + std::hash::Hash + Eq>(family: &Family<L, Counter>, labels: &L, value: u64) {
@@ -187,15 +225,31 @@ mod tests {
 
     #[test]
     fn names_carry_the_prefix_and_their_units() {
-        let labels = RuleLabels { rule: "a\"b\n".into(), action: "Drop".into() };
+        let labels = RuleLabels {
+            rule: "a\"b\n".into(),
+            action: "Drop".into(),
+        };
         let scrape = Scrape {
-            rules: vec![(labels, Totals { flows: 3, packets: 4, bytes: 5 })],
+            rules: vec![(
+                labels,
+                Totals {
+                    flows: 3,
+                    packets: 4,
+                    bytes: 5,
+                },
+            )],
             lost: vec![("ring_full".into(), 7)],
             ..Scrape::default()
         };
         let text = render(&scrape, &ApplyDuration::default());
-        assert!(text.contains("cellwall_rule_flows_total{rule=\"a\\\"b\\n\",action=\"Drop\"} 3"), "{text}");
-        assert!(text.contains("cellwall_records_lost_total{reason=\"ring_full\"} 7"), "{text}");
+        assert!(
+            text.contains("cellwall_rule_flows_total{rule=\"a\\\"b\\n\",action=\"Drop\"} 3"),
+            "{text}"
+        );
+        assert!(
+            text.contains("cellwall_records_lost_total{reason=\"ring_full\"} 7"),
+            "{text}"
+        );
         assert!(text.contains("cellwall_policy_age_seconds 0"), "{text}");
         assert!(text.contains("cellwall_apply_duration_seconds_bucket"), "{text}");
         assert!(text.ends_with("# EOF\n"));

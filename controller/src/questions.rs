@@ -21,10 +21,16 @@ impl Asked {
     pub fn parse(line: &str) -> Result<Self, String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            [from, to] => Ok(Self { from: (*from).to_owned(), to: (*to).to_owned(), port: None }),
-            [from, to, port] => {
-                Ok(Self { from: (*from).to_owned(), to: (*to).to_owned(), port: Some((*port).to_owned()) })
-            }
+            [from, to] => Ok(Self {
+                from: (*from).to_owned(),
+                to: (*to).to_owned(),
+                port: None,
+            }),
+            [from, to, port] => Ok(Self {
+                from: (*from).to_owned(),
+                to: (*to).to_owned(),
+                port: Some((*port).to_owned()),
+            }),
             _ => Err("a question is FROM TO [PORT[/PROTOCOL]]".to_owned()),
         }
     }
@@ -66,7 +72,8 @@ fn render(asked: &Asked, question: &Question, answer: &Answer) -> Value {
         .considered
         .iter()
         .map(|one| {
-            let mut row = json!({ "rule": &*one.rule, "why_not": one.why_not.map(cellwall_policy::evaluate::WhyNot::name) });
+            let mut row =
+                json!({ "rule": &*one.rule, "why_not": one.why_not.map(cellwall_policy::evaluate::WhyNot::name) });
             if let Some(backend) = &one.backend {
                 row["backend"] = backend.to_string().into();
             }

@@ -16,7 +16,11 @@ use serde::de::DeserializeOwned;
 #[allow(missing_docs, reason = "the message says it")]
 pub enum StateError {
     #[error("cannot {what} {path}; check the disk and its permissions")]
-    Io { what: &'static str, path: String, source: io::Error },
+    Io {
+        what: &'static str,
+        path: String,
+        source: io::Error,
+    },
     #[error("{path} is not whole ({what}); it was set aside as {path}.broken")]
     Broken { path: String, what: &'static str },
     #[error("the state cannot be written as JSON")]
@@ -32,7 +36,9 @@ pub struct StateFile {
 impl StateFile {
     /// The file `name` in `directory`.
     pub fn new(directory: &Path, name: &str) -> Self {
-        Self { path: directory.join(name) }
+        Self {
+            path: directory.join(name),
+        }
     }
 
     fn io(&self, what: &'static str) -> impl FnOnce(io::Error) -> StateError {
@@ -52,7 +58,10 @@ impl StateFile {
             Err(what) => {
                 let broken = self.path.with_added_extension("broken");
                 fs::rename(&self.path, &broken).map_err(self.io("set aside"))?;
-                Err(StateError::Broken { path: self.path.display().to_string(), what })
+                Err(StateError::Broken {
+                    path: self.path.display().to_string(),
+                    what,
+                })
             }
         }
     }
@@ -63,7 +72,11 @@ impl StateFile {
         let header = format!("cellwall-state {:08x} {}\n", crc32fast::hash(&body), body.len());
         let beside = self.path.with_added_extension("new");
         if let Some(directory) = self.path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(self.io("make the directory of"))?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .map_err(self.io("make the directory of"))?;
         }
         let mut file = OpenOptions::new()
             .create(true)
@@ -88,8 +101,13 @@ fn checked(text: &[u8]) -> Result<&[u8], &'static str> {
     let end = text.iter().position(|b| *b == b'\n').ok_or("no first line")?;
     let (first, rest) = text.split_at(end);
     let body = &rest[1..];
-    let words: Vec<&str> = std::str::from_utf8(first).map_err(|_| "a strange first line")?.split(' ').collect();
-    let [mark, crc, length] = words.as_slice() else { return Err("a strange first line") };
+    let words: Vec<&str> = std::str::from_utf8(first)
+        .map_err(|_| "a strange first line")?
+        .split(' ')
+        .collect();
+    let [mark, crc, length] = words.as_slice() else {
+        return Err("a strange first line");
+    };
     if *mark != "cellwall-state" || length.parse() != Ok(body.len()) {
         return Err("cut short");
     }
@@ -114,7 +132,10 @@ mod tests {
         for cut in 0..fs::read(&path).unwrap().len() {
             let whole = fs::read(&path).unwrap();
             fs::write(&path, &whole[..cut]).unwrap();
-            assert!(matches!(file.load::<Vec<u32>>(), Err(StateError::Broken { .. })), "cut at {cut}");
+            assert!(
+                matches!(file.load::<Vec<u32>>(), Err(StateError::Broken { .. })),
+                "cut at {cut}"
+            );
             assert!(path.with_added_extension("broken").exists());
             fs::write(&path, whole).unwrap();
         }

@@ -100,6 +100,11 @@ impl Report {
             let message = format!("{} pods guarded by {} rules", self.pods_protected, self.rules_enabled);
             (State::Normal, "Enforcing".to_owned(), message)
         };
-        Self { state, reason, message, ..self }
+        Self {
+            state,
+            reason,
+            message,
+            ..self
+        }
     }
 }

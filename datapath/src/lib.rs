@@ -3,20 +3,20 @@
 pub use cellwall_datapath_common as abi;
 
 pub mod apply;
-pub mod encode;
-pub mod image;
-mod inspect;
-mod keys;
-pub mod layout;
-pub mod memory;
-pub mod plan;
-pub mod port;
-pub mod links;
-mod netlink;
 pub mod attach;
 pub mod counters;
+pub mod encode;
 pub mod events;
+pub mod image;
+mod inspect;
 pub mod kernel;
+mod keys;
+pub mod layout;
+pub mod links;
+pub mod memory;
+mod netlink;
+pub mod plan;
+pub mod port;
 
-pub use netlink::NetlinkError;
 pub use inspect::inspect;
+pub use netlink::NetlinkError;

@@ -18,8 +18,16 @@ pub fn binary() -> PathBuf {
         return given.into();
     }
     let test = std::env::current_exe().expect("a running test has a path");
-    let beside = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps").join("cellwall");
-    assert!(beside.exists(), "{} is not built; run `cargo build -p cellwall-controller` (make test does)", beside.display());
+    let beside = test
+        .ancestors()
+        .nth(2)
+        .expect("tests lie in target/PROFILE/deps")
+        .join("cellwall");
+    assert!(
+        beside.exists(),
+        "{} is not built; run `cargo build -p cellwall-controller` (make test does)",
+        beside.display()
+    );
     beside
 }
 
@@ -37,7 +45,10 @@ pub struct Cluster {
 impl Cluster {
     /// A lab with these pods; the agent is not started yet.
     pub fn new(wiring: Wiring, pods: &[&str]) -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "this test needs root: it makes network namespaces and loads programs");
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test needs root: it makes network namespaces and loads programs"
+        );
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:03x}{number:x}", std::process::id() & 0xfff);
         let mut lab = Lab::new(&format!("ct{}", &id[..id.len().min(4)]), wiring).expect("a lab");
@@ -46,10 +57,17 @@ impl Cluster {
         }
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(directory.path().join("manifests")).expect("the manifests' directory");
-        Self { lab, directory, instance: format!("cwtest-{id}"), child: None, arguments: Vec::new() }
+        Self {
+            lab,
+            directory,
+            instance: format!("cwtest-{id}"),
+            child: None,
+            arguments: Vec::new(),
+        }
     }
 
     /// Further arguments of `cellwall run`.
+    #[must_use]
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|a| (*a).to_owned()));
         self
@@ -72,7 +90,9 @@ impl Cluster {
 
     /// The agent's socket.
     pub fn socket(&self) -> PathBuf {
-        Path::new("/run").join(&self.instance).join(format!("{}.sock", self.instance))
+        Path::new("/run")
+            .join(&self.instance)
+            .join(format!("{}.sock", self.instance))
     }
 
     /// Saves a manifest as an editor does: written beside, then renamed.
@@ -90,22 +110,42 @@ impl Cluster {
 
     /// A pod of the lab.
     pub fn pod(&self, name: &str) -> LabPod {
-        self.lab.pods().find(|p| p.name == name).expect("a pod of this name").clone()
+        self.lab
+            .pods()
+            .find(|p| p.name == name)
+            .expect("a pod of this name")
+            .clone()
     }
 
     /// A `cellwall` command about this instance, on the lab's node.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.lab.node().command(binary());
-        command.args(words).arg("--instance").arg(&self.instance).arg("--state-dir").arg(self.directory.path().join("state"));
+        command
+            .args(words)
+            .arg("--instance")
+            .arg(&self.instance)
+            .arg("--state-dir")
+            .arg(self.directory.path().join("state"));
         command
     }
 
     /// Starts the agent and does not wait.
     pub fn launch(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join("agent.log"));
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.directory.path().join("agent.log"));
         let manifests = self.manifests();
         let child = self
-            .command(&["run", "--node-name", "node-0", "--listen", "127.0.0.1:9469", "--flow-log-pass", "all"])
+            .command(&[
+                "run",
+                "--node-name",
+                "node-0",
+                "--listen",
+                "127.0.0.1:9469",
+                "--flow-log-pass",
+                "all",
+            ])
             .arg("--manifests")
             .arg(manifests)
             .arg("--flow-log")
@@ -131,17 +171,27 @@ impl Cluster {
             let answer = client::ask_all(&self.socket(), &Request::Status).ok()?;
             answer.first()?["unready"].as_array()?.is_empty().then_some(())
         });
-        assert!(ready.is_some(), "the agent is not ready: {:?}\n{}", self.status(), self.log());
+        assert!(
+            ready.is_some(),
+            "the agent is not ready: {:?}\n{}",
+            self.status(),
+            self.log()
+        );
     }
 
     /// The intercept status.
     pub fn status(&self) -> Option<Value> {
-        client::ask_all(&self.socket(), &Request::Status).ok()?.into_iter().next()
+        client::ask_all(&self.socket(), &Request::Status)
+            .ok()?
+            .into_iter()
+            .next()
     }
 
     /// The generation that decides.
     pub fn generation(&self) -> u64 {
-        self.status().and_then(|s| s["generation_realised"].as_u64()).unwrap_or(0)
+        self.status()
+            .and_then(|s| s["generation_realised"].as_u64())
+            .unwrap_or(0)
     }
 
     /// Saves a manifest and waits until a newer generation decides.
@@ -149,7 +199,11 @@ impl Cluster {
         let before = self.generation();
         self.save(name, text);
         let changed = wait_for(Duration::from_secs(5), || (self.generation() > before).then_some(()));
-        assert!(changed.is_some(), "the change of {name} did not take effect:\n{}", self.log());
+        assert!(
+            changed.is_some(),
+            "the change of {name} did not take effect:\n{}",
+            self.log()
+        );
     }
 
     /// What the agent logged.
@@ -172,7 +226,9 @@ impl Cluster {
 
     /// Whether the agent is still running.
     pub fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Opens a TCP connection between two places of the lab and answers what the client saw.
@@ -201,7 +257,9 @@ impl Cluster {
 
     /// The newest record that fits, waited for a moment.
     pub fn record(&self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
-        wait_for(Duration::from_secs(2), || self.records().into_iter().rev().find(|r| fits(r)))
+        wait_for(Duration::from_secs(2), || {
+            self.records().into_iter().rev().find(|r| fits(r))
+        })
     }
 
     /// Answers of `explain`.
@@ -214,7 +272,10 @@ impl Cluster {
     /// Packets and flows of a rule.
     pub fn rule(&self, name: &str) -> Value {
         let rules = client::ask_all(&self.socket(), &Request::Rules).expect("the agent answers");
-        rules.into_iter().find(|rule| rule["name"] == name).expect("a rule of this name")
+        rules
+            .into_iter()
+            .find(|rule| rule["name"] == name)
+            .expect("a rule of this name")
     }
 }
 
@@ -225,7 +286,11 @@ impl Drop for Cluster {
         if std::thread::panicking() {
             eprintln!("the agent's log:\n{}", self.log());
         } else if let Ok(output) = removed {
-            assert!(output.status.success(), "uninstall: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "uninstall: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cellwall_controller::lab::{Outcome, inside};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recv, sendto, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recv, sendto, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -24,7 +25,12 @@ pub fn ping(netns: &str, to: IpAddr, patience: Duration) -> Outcome {
         );
         setsockopt(&socket, sockopt::ReceiveTimeout, &patience)?;
         let echo = [kind, 0, 0, 0, 0, 0, 0, 1, b'?'];
-        sendto(socket.as_raw_fd(), &echo, &SockaddrStorage::from(SocketAddr::new(to, 0)), MsgFlags::empty())?;
+        sendto(
+            socket.as_raw_fd(),
+            &echo,
+            &SockaddrStorage::from(SocketAddr::new(to, 0)),
+            MsgFlags::empty(),
+        )?;
         recv(socket.as_raw_fd(), &mut [0; 64], MsgFlags::empty())
     };
     let answered = inside(netns, move || {

@@ -243,7 +243,7 @@ fn opening(image: &Image, ifindex: u32, question: &HookQuestion, fresh: u16) -> 
     let own: Vec<IpAddr> = image
         .own(ifindex)
         .filter(|own| own.is_v4() == v4)
-        .map(|own| own.ip())
+        .map(cellwall_policy::model::Address::ip)
         .collect();
     let nobodys: IpAddr = if v4 { "192.0.2.222" } else { "2001:db8:ffff::77" }.parse().unwrap();
     let is_startup = image

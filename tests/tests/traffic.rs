@@ -6,8 +6,8 @@ use std::time::Duration;
 use cellwall_controller::lab::{
     GATEWAY_V4, GATEWAY_V6, NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, Outcome, Server, Wiring,
 };
-use cellwall_tests::ping::ping;
 use cellwall_tests::Cluster;
+use cellwall_tests::ping::ping;
 
 const PASS: u16 = 1001;
 const ALERT: u16 = 1002;
@@ -76,11 +76,23 @@ fn every_way_is_judged(wiring: Wiring) {
             ways.push(("a", if v4 { GATEWAY_V4.into() } else { GATEWAY_V6.into() }));
         }
         for (from, to) in ways {
-            for (port, verdict, rule) in [(PASS, "PASS", "passes"), (ALERT, "ALERT", "alerts"), (DROP, "DROP", "drops")] {
+            for (port, verdict, rule) in [
+                (PASS, "PASS", "passes"),
+                (ALERT, "ALERT", "alerts"),
+                (DROP, "DROP", "drops"),
+            ] {
                 for protocol in ["TCP", "UDP"] {
                     let target = SocketAddr::new(to, port);
-                    let seen = if protocol == "TCP" { cluster.tcp(from, target) } else { cluster.udp(from, target) };
-                    let expected = if verdict == "DROP" { Outcome::Silence } else { Outcome::Answered };
+                    let seen = if protocol == "TCP" {
+                        cluster.tcp(from, target)
+                    } else {
+                        cluster.udp(from, target)
+                    };
+                    let expected = if verdict == "DROP" {
+                        Outcome::Silence
+                    } else {
+                        Outcome::Answered
+                    };
                     assert_eq!(seen, expected, "{wiring:?} {from} -> {target}/{protocol}");
                     let record = cluster.record(|r| {
                         r["destination"]["ip"] == to.to_string()
@@ -122,7 +134,9 @@ fn echo_requests_are_judged_by_type_and_replies_ride_back() {
     for wiring in [Wiring::Routed, Wiring::Bridged] {
         let mut cluster = Cluster::new(wiring, &["a", "b"]);
         cluster.save_pods();
-        cluster.save("rules.yaml", "
+        cluster.save(
+            "rules.yaml",
+            "
 apiVersion: cellwall.io/v1alpha1
 kind: NetworkObject
 metadata: {name: b}
@@ -137,15 +151,32 @@ spec:
   ports: [{protocol: ICMP, port: 8}, {protocol: ICMPv6, port: 128}]
   action: Drop
   priority: 10
-");
+",
+        );
         cluster.start();
         let patience = Duration::from_millis(400);
         for v4 in [true, false] {
             let (a, b) = (cluster.pod("a"), cluster.pod("b"));
-            assert_eq!(ping(&b.netns, a.address(v4), patience), Outcome::Answered, "{wiring:?} b -> a");
-            assert_eq!(ping(&a.netns, b.address(v4), patience), Outcome::Silence, "{wiring:?} a -> b");
-            assert_eq!(ping(&cluster.netns("outside"), b.address(v4), patience), Outcome::Silence, "{wiring:?} outside -> b");
-            assert_eq!(ping(&cluster.netns("outside"), a.address(v4), patience), Outcome::Answered, "{wiring:?} outside -> a");
+            assert_eq!(
+                ping(&b.netns, a.address(v4), patience),
+                Outcome::Answered,
+                "{wiring:?} b -> a"
+            );
+            assert_eq!(
+                ping(&a.netns, b.address(v4), patience),
+                Outcome::Silence,
+                "{wiring:?} a -> b"
+            );
+            assert_eq!(
+                ping(&cluster.netns("outside"), b.address(v4), patience),
+                Outcome::Silence,
+                "{wiring:?} outside -> b"
+            );
+            assert_eq!(
+                ping(&cluster.netns("outside"), a.address(v4), patience),
+                Outcome::Answered,
+                "{wiring:?} outside -> a"
+            );
         }
     }
 }
@@ -188,7 +219,11 @@ fn a_rule_flipped_under_open_flows_cuts_them_and_lets_them_go_on() {
     cluster.change("rules.yaml", &ONE_RULE.replace("ACTION", "Drop"));
     assert!(!udp_answers(), "the UDP stream is cut at its next packet");
     assert!(!tcp_answers(), "the TCP connection is cut at its next packet");
-    assert_eq!(cluster.tcp("a", target), Outcome::Silence, "a new connection is refused");
+    assert_eq!(
+        cluster.tcp("a", target),
+        Outcome::Silence,
+        "a new connection is refused"
+    );
 
     cluster.change("rules.yaml", &ONE_RULE.replace("ACTION", "Pass"));
     assert_eq!(cluster.tcp("a", target), Outcome::Answered, "a new connection works");

@@ -17,14 +17,17 @@ use crate::records::directory::{action, reason};
 impl Core {
     pub(super) fn answer(&mut self, request: &Request) -> Result<Vec<Value>, String> {
         match request {
-            Request::Explain { questions } => {
-                Ok(questions.iter().map(|question| answer_line(&self.world, question)).collect())
-            }
+            Request::Explain { questions } => Ok(questions
+                .iter()
+                .map(|question| answer_line(&self.world, question))
+                .collect()),
             Request::Rules => self.rules(),
             Request::Objects => Ok(listing::objects(&self.world)),
             Request::Status => {
                 self.tell();
-                serde_json::to_value(self.report()).map(|value| vec![value]).map_err(|e| e.to_string())
+                serde_json::to_value(self.report())
+                    .map(|value| vec![value])
+                    .map_err(|e| e.to_string())
             }
             Request::Refused { pod } => self.refused_of(pod),
             Request::Flows { .. } | Request::Stop => Err("answered elsewhere".to_owned()),
@@ -40,21 +43,43 @@ impl Core {
 
     fn refused_of(&self, pod: &str) -> Result<Vec<Value>, String> {
         let (namespace, name) = pod.split_once('/').ok_or("write the pod as NAMESPACE/NAME")?;
-        let found = self.world.pods().find(|p| *p.namespace == *namespace && *p.name == *name);
+        let found = self
+            .world
+            .pods()
+            .find(|p| *p.namespace == *namespace && *p.name == *name);
         let found = found.ok_or_else(|| format!("there is no pod {}", cellwall_crds::escaped(pod)))?;
         let mut records = Vec::new();
         let mut guarded = false;
-        for link in self.locals.links.iter().filter(|link| link.pod.as_ref() == Some(&found.uid)) {
-            let Some(slot) = self.realiser.image().interfaces.get(&link.ifindex).map(|entry| entry.slot) else { continue };
+        for link in self
+            .locals
+            .links
+            .iter()
+            .filter(|link| link.pod.as_ref() == Some(&found.uid))
+        {
+            let Some(slot) = self
+                .realiser
+                .image()
+                .interfaces
+                .get(&link.ifindex)
+                .map(|entry| entry.slot)
+            else {
+                continue;
+            };
             guarded = true;
             let kept = counters::refused(self.instance.maps(), slot).map_err(|e| chain(&e))?;
             records.extend(kept.iter().map(|record| self.directory.describe(record, wall)));
         }
         if !guarded {
-            return Err(format!("pod {} is not guarded by this node", cellwall_crds::escaped(pod)));
+            return Err(format!(
+                "pod {} is not guarded by this node",
+                cellwall_crds::escaped(pod)
+            ));
         }
         records.sort_by_key(|record| record.time);
-        records.iter().map(|record| serde_json::to_value(record).map_err(|e| e.to_string())).collect()
+        records
+            .iter()
+            .map(|record| serde_json::to_value(record).map_err(|e| e.to_string()))
+            .collect()
     }
 
     pub(super) fn unwritten(&self) -> u64 {
@@ -85,11 +110,17 @@ impl Core {
         let slots: Vec<u32> = self.cards.keys().map(|slot| slot.0).collect();
         let counted = counters::rules(self.instance.maps(), &slots).unwrap_or_default();
         for (card, counter) in self.cards.values().zip(&counted) {
-            let labels = RuleLabels { rule: card.name.to_string(), action: card.action.to_string() };
+            let labels = RuleLabels {
+                rule: card.name.to_string(),
+                action: card.action.to_string(),
+            };
             scrape.rules.push((labels, totals(counter)));
         }
         let fill = self.realiser.encoder().fill();
-        scrape.maps = fill.into_iter().map(|(map, (used, most))| (map.name().to_owned(), used, most)).collect();
+        scrape.maps = fill
+            .into_iter()
+            .map(|(map, (used, most))| (map.name().to_owned(), used, most))
+            .collect();
         if let Ok(events) = counters::events(self.instance.maps()) {
             scrape.lost.push(("ring_full".to_owned(), events.lost.iter().sum()));
             scrape.lost.push(("sink".to_owned(), self.unwritten()));
@@ -106,7 +137,12 @@ impl Core {
 }
 
 fn totals(counter: &Counter) -> Totals {
-    let Counter { flows, packets, bytes, last: _ } = *counter;
+    let Counter {
+        flows,
+        packets,
+        bytes,
+        last: _,
+    } = *counter;
     Totals { flows, packets, bytes }
 }
 
@@ -114,5 +150,8 @@ fn totals(counter: &Counter) -> Totals {
 fn wall(nanos: u64) -> Timestamp {
     let now = Timestamp::now();
     let ago = counters::monotonic().saturating_sub(std::time::Duration::from_nanos(nanos));
-    SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok()).unwrap_or(now)
+    SignedDuration::try_from(ago)
+        .ok()
+        .and_then(|ago| now.checked_sub(ago).ok())
+        .unwrap_or(now)
 }

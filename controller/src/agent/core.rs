@@ -163,8 +163,12 @@ impl Core {
         locals.keep_from(&self.locals, self.source.documents(), &self.world);
         let touched = self.world.reset(locals.complete(self.source.documents(), &self.node));
         let moved = locals.links != self.locals.links;
-        let fresh: Vec<u32> =
-            locals.hosts.keys().copied().filter(|ifindex| !self.locals.hosts.contains_key(ifindex)).collect();
+        let fresh: Vec<u32> = locals
+            .hosts
+            .keys()
+            .copied()
+            .filter(|ifindex| !self.locals.hosts.contains_key(ifindex))
+            .collect();
         let former = std::mem::replace(&mut self.locals, locals);
         if self.fresh || moved || !touched.is_empty() || self.refused.is_some() {
             self.realise(&touched, &fresh);
@@ -177,7 +181,9 @@ impl Core {
     fn realise(&mut self, touched: &[cellwall_policy::world::DocumentKey], new_links: &[u32]) {
         let began = Instant::now();
         let generation = self.realiser.next_generation();
-        let update = self.compiler.update(&self.world, touched, &self.locals.links, generation);
+        let update = self
+            .compiler
+            .update(&self.world, touched, &self.locals.links, generation);
         self.found = update.diagnostics;
         for change in &update.changes {
             let Change::Rule(slot, card) = change else { continue };
@@ -211,7 +217,11 @@ impl Core {
                 self.refused = Some(text);
             }
         }
-        self.wanted = if self.refused.is_some() { generation } else { self.realiser.generation() };
+        self.wanted = if self.refused.is_some() {
+            generation
+        } else {
+            self.realiser.generation()
+        };
         self.applies.observe(began.elapsed());
         let pods: HashMap<u32, Option<Name>> = self.locals.links.iter().map(|l| (l.ifindex, l.pod.clone())).collect();
         self.directory.world_changed(self.world.clone(), pods);
@@ -228,7 +238,11 @@ impl Core {
             Mode::AlertOnly => switches::ALERT_ONLY,
             Mode::Off => switches::OFF,
         };
-        mode | if defense.startup == Startup::Open { switches::STARTUP_OPEN } else { 0 }
+        mode | if defense.startup == Startup::Open {
+            switches::STARTUP_OPEN
+        } else {
+            0
+        }
     }
 
     /// Brings our programs to where they belong, first in the chain; what they met is told.
@@ -237,7 +251,8 @@ impl Core {
         for (ifindex, link) in &self.locals.hosts {
             // An interface that the kernel's tables do not know yet would be judged by nothing: policy first.
             if self.fresh {
-                self.unguarded.insert(*ifindex, format!("{}: the first policy is not realised", link.name));
+                self.unguarded
+                    .insert(*ifindex, format!("{}: the first policy is not realised", link.name));
                 continue;
             }
             match self.instance.attach(link) {

@@ -63,19 +63,28 @@ pub(super) fn objects(world: &World) -> Vec<Value> {
     let members = members(world);
     let uses = |object: &NetworkObject| {
         let names = |side: &Side| matches!(side, Side::Object(name) if *name == object.name);
-        world.rules().filter(|rule| names(&rule.source) || names(&rule.destination)).count()
+        world
+            .rules()
+            .filter(|rule| names(&rule.source) || names(&rule.destination))
+            .count()
     };
     let row = |object: &Arc<NetworkObject>| {
         let empty = Vec::new();
         let selected = members.get(&object.name).unwrap_or(&empty);
         let (kind, selects): (&str, Vec<String>) = match &object.selector {
             Selector::Workloads(_) => {
-                let mut names: Vec<String> = selected.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+                let mut names: Vec<String> = selected
+                    .iter()
+                    .map(|pod| format!("{}/{}", pod.namespace, pod.name))
+                    .collect();
                 names.sort_unstable();
                 names.truncate(SHOWN);
                 ("workloads", names)
             }
-            Selector::Cidrs(entries) => ("cidrs", entries.iter().take(SHOWN).map(|e| e.cidr.to_string()).collect()),
+            Selector::Cidrs(entries) => (
+                "cidrs",
+                entries.iter().take(SHOWN).map(|e| e.cidr.to_string()).collect(),
+            ),
         };
         json!({
             "name": &*object.name,

@@ -31,8 +31,16 @@ impl Locals {
     pub(super) fn look(links: &mut Links, world: &World, documents: &[Converted]) -> Self {
         let mut found = Self::default();
         match links.addresses() {
-            Ok(all) => found.node = all.iter().map(|a| Address::new(a.ip)).filter(|a| !a.is_loopback()).collect(),
-            Err(error) => found.missing.push(format!("the node's own addresses cannot be listed: {error}")),
+            Ok(all) => {
+                found.node = all
+                    .iter()
+                    .map(|a| Address::new(a.ip))
+                    .filter(|a| !a.is_loopback())
+                    .collect();
+            }
+            Err(error) => found
+                .missing
+                .push(format!("the node's own addresses cannot be listed: {error}")),
         }
         found.node.sort_unstable();
         found.node.dedup();
@@ -61,7 +69,9 @@ impl Locals {
                 for (pod, id) in ids {
                     match links.pod(&host, id) {
                         Ok(seen) => found.take(pod, &seen),
-                        Err(error) => found.missing.push(format!("pod {}/{}: {error}", pod.namespace, pod.name)),
+                        Err(error) => found
+                            .missing
+                            .push(format!("pod {}/{}: {error}", pod.namespace, pod.name)),
                     }
                 }
                 found.all = host;
@@ -75,7 +85,9 @@ impl Locals {
     fn take(&mut self, pod: &Pod, seen: &PodLinks) {
         let shown = format!("pod {}/{}", pod.namespace, pod.name);
         if seen.ends.is_empty() {
-            self.missing.push(format!("{shown}: its network namespace has no veth on this side; connect it"));
+            self.missing.push(format!(
+                "{shown}: its network namespace has no veth on this side; connect it"
+            ));
         }
         for link in &seen.unguarded {
             self.missing.push(format!(
@@ -100,8 +112,10 @@ impl Locals {
     /// Interfaces of pods that are still documents and could not be looked at this time stay theirs while they are
     /// there: a failure to look never opens.
     pub(super) fn keep_from(&mut self, former: &Self, documents: &[Converted], world: &World) {
-        let wanted: std::collections::BTreeSet<&Name> =
-            local_pods(world, documents).into_iter().map(|(pod, _)| &pod.uid).collect();
+        let wanted: std::collections::BTreeSet<&Name> = local_pods(world, documents)
+            .into_iter()
+            .map(|(pod, _)| &pod.uid)
+            .collect();
         if self.all.is_empty() {
             self.all.clone_from(&former.all);
         }
@@ -109,13 +123,20 @@ impl Locals {
             let Some(uid) = &link.pod else { continue };
             let there = self.all.iter().any(|l| l.ifindex == link.ifindex);
             let taken = self.hosts.contains_key(&link.ifindex) || self.found.contains_key(uid);
-            if let Some(host) = former.hosts.get(&link.ifindex).filter(|_| there && !taken && wanted.contains(uid)) {
+            if let Some(host) = former
+                .hosts
+                .get(&link.ifindex)
+                .filter(|_| there && !taken && wanted.contains(uid))
+            {
                 self.hosts.insert(link.ifindex, host.clone());
                 self.links.push(link.clone());
             }
         }
         for (uid, addresses) in &former.found {
-            if wanted.contains(uid) && !self.found.contains_key(uid) && self.links.iter().any(|l| l.pod.as_ref() == Some(uid)) {
+            if wanted.contains(uid)
+                && !self.found.contains_key(uid)
+                && self.links.iter().any(|l| l.pod.as_ref() == Some(uid))
+            {
                 self.found.insert(uid.clone(), addresses.clone());
             }
         }

@@ -47,7 +47,15 @@ impl Reader {
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
         let records = Records::open(place).context("the ring of records cannot be opened")?;
-        let mut pipeline = Pipeline { records, directory, recent, sink, tally, fold: Fold::default(), complained: false };
+        let mut pipeline = Pipeline {
+            records,
+            directory,
+            recent,
+            sink,
+            tally,
+            fold: Fold::default(),
+            complained: false,
+        };
         let thread = std::thread::Builder::new()
             .name("records".to_owned())
             .spawn(move || {
@@ -93,7 +101,10 @@ impl Pipeline {
         let monotonic = counters::monotonic();
         let wall = |nanos: u64| {
             let ago = monotonic.saturating_sub(Duration::from_nanos(nanos));
-            SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok()).unwrap_or(now)
+            SignedDuration::try_from(ago)
+                .ok()
+                .and_then(|ago| now.checked_sub(ago).ok())
+                .unwrap_or(now)
         };
         let mut out: Vec<Arc<FlowRecord>> = Vec::new();
         let (directory, fold) = (&self.directory, &mut self.fold);

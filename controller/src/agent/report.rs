@@ -19,15 +19,26 @@ impl Core {
             self.kernel_supported(),
             self.programs_attached(),
             self.policy_synced(),
-            Condition::unknown("ProbePassed", "NotRun", "packets are not run through the live programs by this version"),
+            Condition::unknown(
+                "ProbePassed",
+                "NotRun",
+                "packets are not run through the live programs by this version",
+            ),
             self.capacity_ok(),
             self.logs_intact(),
         ];
         let mut unready = self.locals.missing.clone();
         unready.extend(self.unguarded.values().cloned());
-        unready.extend(self.refused.iter().map(|why| format!("the policy is not realised: {why}")));
+        unready.extend(
+            self.refused
+                .iter()
+                .map(|why| format!("the policy is not realised: {why}")),
+        );
         let guarded = |uid: &str| self.locals.links.iter().any(|l| l.pod.as_deref() == Some(uid));
-        let local = self.world.pods().filter(|pod| self.world.is_local(pod) && pod.phase.is_live());
+        let local = self
+            .world
+            .pods()
+            .filter(|pod| self.world.is_local(pod) && pod.phase.is_live());
         let not_enforceable = local.filter(|pod| pod.host_network).count();
         Report {
             node: self.node.to_string(),
@@ -43,7 +54,11 @@ impl Core {
             .to_owned(),
             generation_wanted: self.wanted,
             generation_realised: self.realiser.generation(),
-            policy_age_seconds: if self.refused.is_some() { self.synced.elapsed().as_secs() } else { 0 },
+            policy_age_seconds: if self.refused.is_some() {
+                self.synced.elapsed().as_secs()
+            } else {
+                0
+            },
             pods_protected: self.world.pods().filter(|pod| guarded(&pod.uid)).count(),
             pods_not_enforceable: not_enforceable,
             rules_enabled: self.world.rules().filter(|rule| rule.enabled).count(),
@@ -71,22 +86,45 @@ impl Core {
         }
         bad.extend(self.locals.missing.iter().cloned());
         if bad.is_empty() {
-            return Condition::new(kind, true, "AllAttached", format!("{sound} of {all} pod interfaces, first in the chain"));
+            return Condition::new(
+                kind,
+                true,
+                "AllAttached",
+                format!("{sound} of {all} pod interfaces, first in the chain"),
+            );
         }
-        Condition::new(kind, false, "NotAllAttached", format!("{sound} of {all} pod interfaces; {}", bad.join("; ")))
+        Condition::new(
+            kind,
+            false,
+            "NotAllAttached",
+            format!("{sound} of {all} pod interfaces; {}", bad.join("; ")),
+        )
     }
 
     fn policy_synced(&self) -> Condition {
         let kind = "PolicySynced";
         let problems = self.source.problems().len();
-        let noted = if problems == 0 { String::new() } else { format!("; {problems} findings in the manifests, see the log") };
+        let noted = if problems == 0 {
+            String::new()
+        } else {
+            format!("; {problems} findings in the manifests, see the log")
+        };
         match &self.refused {
-            None => Condition::new(kind, true, "Realised", format!("generation {}{noted}", self.realiser.generation())),
+            None => Condition::new(
+                kind,
+                true,
+                "Realised",
+                format!("generation {}{noted}", self.realiser.generation()),
+            ),
             Some(why) => Condition::new(
                 kind,
                 false,
                 "NotRealised",
-                format!("generation {} decides, {} does not fit: {why}", self.realiser.generation(), self.wanted),
+                format!(
+                    "generation {} decides, {} does not fit: {why}",
+                    self.realiser.generation(),
+                    self.wanted
+                ),
             ),
         }
     }
@@ -101,9 +139,19 @@ impl Core {
             .map(|(map, (used, most))| format!("{}: {used} of {most}", map.name()))
             .collect();
         if full.is_empty() {
-            return Condition::new("CapacityOk", true, "RoomLeft", format!("every map is below {NEARLY_FULL} %"));
+            return Condition::new(
+                "CapacityOk",
+                true,
+                "RoomLeft",
+                format!("every map is below {NEARLY_FULL} %"),
+            );
         }
-        Condition::new("CapacityOk", false, "NearlyFull", format!("{}; use fewer objects or rules", full.join(", ")))
+        Condition::new(
+            "CapacityOk",
+            false,
+            "NearlyFull",
+            format!("{}; use fewer objects or rules", full.join(", ")),
+        )
     }
 
     fn logs_intact(&mut self) -> Condition {
@@ -116,12 +164,19 @@ impl Core {
         let since = if lost > before { Some(Instant::now()) } else { since };
         self.losses = (lost, since);
         match since.filter(|since| since.elapsed() < LOSS_SHOWN) {
-            None => Condition::new(kind, true, "NothingLost", format!("{lost} records lost since the maps were made")),
+            None => Condition::new(
+                kind,
+                true,
+                "NothingLost",
+                format!("{lost} records lost since the maps were made"),
+            ),
             Some(_) => Condition::new(
                 kind,
                 false,
                 "RecordsLost",
-                format!("{lost} records lost, the last within a minute; verdicts are unaffected; read the flow log faster or record less"),
+                format!(
+                    "{lost} records lost, the last within a minute; verdicts are unaffected; read the flow log faster or record less"
+                ),
             ),
         }
     }

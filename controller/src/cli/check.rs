@@ -15,7 +15,12 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
     let node = documents::node_name(args.node_name.as_deref())?;
     let read = documents::read(&args.paths);
     let world = documents::world(&read, &node);
-    let mut findings = Findings { format: args.list.format, errors: 0, warnings: 0, notes: 0 };
+    let mut findings = Findings {
+        format: args.list.format,
+        errors: 0,
+        warnings: 0,
+        notes: 0,
+    };
     for problem in &read.problems {
         let severity = match problem.severity {
             manifest::problem::Severity::Error => "error",
@@ -34,7 +39,9 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
             Severity::Warning => "warning",
         };
         let place = read.place(found.kind, &found.name);
-        let text = place.as_ref().map_or_else(String::new, |(file, at)| format!("{}:{at}: ", file.display()));
+        let text = place
+            .as_ref()
+            .map_or_else(String::new, |(file, at)| format!("{}:{at}: ", file.display()));
         findings.tell(
             severity,
             &format!("{text}{found}"),
@@ -46,8 +53,9 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
     if let Some(file) = &args.expect {
         let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let expectations = documents::json_of(file, &text)?;
-        let expectations =
-            expect::read(&expectations).map_err(anyhow::Error::msg).with_context(|| file.display().to_string())?;
+        let expectations = expect::read(&expectations)
+            .map_err(anyhow::Error::msg)
+            .with_context(|| file.display().to_string())?;
         for expected in &expectations {
             match expect::broken(&world, expected) {
                 None => held += 1,

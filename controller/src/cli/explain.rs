@@ -19,8 +19,14 @@ const BATCH: usize = 1_000;
 pub fn run(instance: &InstanceArgs, args: &ExplainArgs) -> Result<bool> {
     let mut answerer = Answerer::new(instance, args)?;
     if args.from != "-" {
-        let Some(to) = args.to.clone() else { bail!("TO is missing: explain FROM TO [PORT[/PROTOCOL]]") };
-        let asked = Asked { from: args.from.clone(), to, port: args.port.clone() };
+        let Some(to) = args.to.clone() else {
+            bail!("TO is missing: explain FROM TO [PORT[/PROTOCOL]]")
+        };
+        let asked = Asked {
+            from: args.from.clone(),
+            to,
+            port: args.port.clone(),
+        };
         let answers = answerer.answer(vec![asked.line()])?;
         return print(args.list.format, &answers);
     }
@@ -63,7 +69,10 @@ impl<'a> Answerer<'a> {
     fn answer(&mut self, lines: Vec<String>) -> Result<Vec<Value>> {
         match self {
             Self::Files(world) => Ok(lines.iter().map(|text| answer_line(world, text)).collect()),
-            Self::Agent(instance) => Ok(client::ask_all(&instance.socket(), &Request::Explain { questions: lines })?),
+            Self::Agent(instance) => Ok(client::ask_all(
+                &instance.socket(),
+                &Request::Explain { questions: lines },
+            )?),
         }
     }
 }
@@ -99,7 +108,12 @@ fn tell(answer: &Value) -> Result<()> {
     };
     let verdict = field(answer, "verdict");
     let rule = answer["rule"]["name"].as_str().map(|name| {
-        format!(" by rule {} (priority {}, {})", clean(name), answer["rule"]["priority"], field(answer, "action"))
+        format!(
+            " by rule {} (priority {}, {})",
+            clean(name),
+            answer["rule"]["priority"],
+            field(answer, "action")
+        )
     });
     let applied = field(answer, "applied");
     let differs = (verdict == "DROP") != (applied == "Drop");
@@ -107,15 +121,25 @@ fn tell(answer: &Value) -> Result<()> {
         "{ends}{port}: {}{}{}",
         output::verdict(&verdict),
         rule.unwrap_or_else(|| format!(" ({})", field(answer, "reason"))),
-        if differs { format!(", applied: {applied} (the mode lets it through)") } else { String::new() },
+        if differs {
+            format!(", applied: {applied} (the mode lets it through)")
+        } else {
+            String::new()
+        },
     ))?;
     let considered = answer["considered"].as_array().cloned().unwrap_or_default();
     if considered.is_empty() {
         return Ok(());
     }
     let rows = considered.iter().map(|one| {
-        let why = one["why_not"].as_str().map_or_else(|| "applies".to_owned(), |why| format!("no: {why}"));
-        vec![format!("  {}", field(one, "rule")), why, one["backend"].as_str().unwrap_or_default().to_owned()]
+        let why = one["why_not"]
+            .as_str()
+            .map_or_else(|| "applies".to_owned(), |why| format!("no: {why}"));
+        vec![
+            format!("  {}", field(one, "rule")),
+            why,
+            one["backend"].as_str().unwrap_or_default().to_owned(),
+        ]
     });
     line(&output::table(&["  rule", "applies", "backend"], rows))
 }

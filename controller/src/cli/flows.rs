@@ -14,14 +14,20 @@ pub fn run(instance: &InstanceArgs, args: &FlowsArgs) -> Result<()> {
     if args.follow || args.list.format == Format::Json {
         let mut failed = None;
         client::ask(&instance.socket(), &request, |record| {
-            let printed = if fits(args, &record) { one(args.list.format, &record) } else { Ok(()) };
+            let printed = if fits(args, &record) {
+                one(args.list.format, &record)
+            } else {
+                Ok(())
+            };
             failed = printed.err();
             failed.is_none()
         })?;
         return failed.map_or(Ok(()), Err);
     }
-    let records: Vec<Value> =
-        client::ask_all(&instance.socket(), &request)?.into_iter().filter(|record| fits(args, record)).collect();
+    let records: Vec<Value> = client::ask_all(&instance.socket(), &request)?
+        .into_iter()
+        .filter(|record| fits(args, record))
+        .collect();
     if records.is_empty() {
         return line("no records");
     }
@@ -58,7 +64,10 @@ fn fits(args: &FlowsArgs, record: &Value) -> bool {
         let seen: Option<jiff::Timestamp> = record["last_seen"].as_str().and_then(|time| time.parse().ok());
         seen.is_some_and(|seen| jiff::Timestamp::now().duration_since(seen).unsigned_abs() <= since)
     });
-    let verdict = args.verdict.as_ref().is_none_or(|v| output::field(record, "verdict").eq_ignore_ascii_case(v));
+    let verdict = args
+        .verdict
+        .as_ref()
+        .is_none_or(|v| output::field(record, "verdict").eq_ignore_ascii_case(v));
     let rule = args.rule.as_ref().is_none_or(|rule| record["rule"]["name"] == **rule);
     recent && verdict && rule && (args.pod.is_none() || pod("source") || pod("destination"))
 }

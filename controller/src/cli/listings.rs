@@ -14,23 +14,32 @@ pub fn rules(instance: &InstanceArgs, format: Format) -> Result<()> {
     if format == Format::Json {
         return output::json(&rows);
     }
-    let header = ["name", "prio", "action", "on", "from", "to", "flows", "packets", "bytes", "last hit"];
-    line(&output::table(&header, rows.iter().map(|row| {
-        let hit = row["last_hit"].as_str().map_or_else(|| "never hit".to_owned(), ago);
-        let on = if row["enabled"].as_bool() == Some(false) { "no" } else { "yes" };
-        vec![
-            field(row, "name"),
-            field(row, "priority"),
-            field(row, "action"),
-            on.to_owned(),
-            field(row, "source_pods"),
-            field(row, "destination_pods"),
-            field(row, "flows"),
-            field(row, "packets"),
-            field(row, "bytes"),
-            hit,
-        ]
-    })))
+    let header = [
+        "name", "prio", "action", "on", "from", "to", "flows", "packets", "bytes", "last hit",
+    ];
+    line(&output::table(
+        &header,
+        rows.iter().map(|row| {
+            let hit = row["last_hit"].as_str().map_or_else(|| "never hit".to_owned(), ago);
+            let on = if row["enabled"].as_bool() == Some(false) {
+                "no"
+            } else {
+                "yes"
+            };
+            vec![
+                field(row, "name"),
+                field(row, "priority"),
+                field(row, "action"),
+                on.to_owned(),
+                field(row, "source_pods"),
+                field(row, "destination_pods"),
+                field(row, "flows"),
+                field(row, "packets"),
+                field(row, "bytes"),
+                hit,
+            ]
+        }),
+    ))
 }
 
 /// `cellwall objects`.
@@ -39,9 +48,18 @@ pub fn objects(instance: &InstanceArgs, format: Format) -> Result<()> {
     if format == Format::Json {
         return output::json(&rows);
     }
-    line(&output::table(&["name", "kind", "pods", "rules", "selects"], rows.iter().map(|row| {
-        vec![field(row, "name"), field(row, "kind"), field(row, "pods"), field(row, "rules"), field(row, "selects")]
-    })))
+    line(&output::table(
+        &["name", "kind", "pods", "rules", "selects"],
+        rows.iter().map(|row| {
+            vec![
+                field(row, "name"),
+                field(row, "kind"),
+                field(row, "pods"),
+                field(row, "rules"),
+                field(row, "selects"),
+            ]
+        }),
+    ))
 }
 
 /// `cellwall refused`.
@@ -58,7 +76,9 @@ pub fn refused(instance: &InstanceArgs, args: &RefusedArgs) -> Result<()> {
 
 /// A table of flow records.
 pub fn flow_table(rows: &[Value]) -> String {
-    let header = ["time", "verdict", "applied", "reason", "rule", "from", "to", "port", "attempts"];
+    let header = [
+        "time", "verdict", "applied", "reason", "rule", "from", "to", "port", "attempts",
+    ];
     output::table(&header, rows.iter().map(flow_row))
 }
 
@@ -133,13 +153,18 @@ fn tell_status(report: &Report) -> Result<()> {
         report.pods_not_enforceable,
         report.rules_enabled
     ))?;
-    let rows = report.conditions.iter().map(|c| vec![c.kind.clone(), c.status.clone(), c.reason.clone(), c.message.clone()]);
+    let rows = report
+        .conditions
+        .iter()
+        .map(|c| vec![c.kind.clone(), c.status.clone(), c.reason.clone(), c.message.clone()]);
     line(&output::table(&["condition", "status", "reason", "message"], rows))
 }
 
 /// How long ago a time was.
 fn ago(time: &str) -> String {
-    let Ok(then) = time.parse::<jiff::Timestamp>() else { return clean(time) };
+    let Ok(then) = time.parse::<jiff::Timestamp>() else {
+        return clean(time);
+    };
     let seconds = jiff::Timestamp::now().duration_since(then).as_secs().max(0);
     match seconds {
         0..=119 => format!("{seconds}s ago"),

@@ -26,7 +26,10 @@ fn agreed(instance: &str) -> Result<bool> {
         bail!("uninstall ends the enforcement of instance {instance:?}; say --yes where nobody can be asked");
     }
     let mut out = io::stderr().lock();
-    write!(out, "This ends the enforcement of instance {instance:?} on this node. Type `yes` to go on: ")?;
+    write!(
+        out,
+        "This ends the enforcement of instance {instance:?} on this node. Type `yes` to go on: "
+    )?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

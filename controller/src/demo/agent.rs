@@ -29,7 +29,15 @@ impl Agent {
         let child = lab
             .node()
             .command(program)
-            .args(["run", "--instance", instance, "--node-name", "demo-node", "--flow-log-pass", "all"])
+            .args([
+                "run",
+                "--instance",
+                instance,
+                "--node-name",
+                "demo-node",
+                "--flow-log-pass",
+                "all",
+            ])
             .args(["--flow-log", "none", "--listen", "127.0.0.1:9469"])
             .arg("--manifests")
             .arg(directory.join("manifests"))
@@ -113,7 +121,10 @@ pub(super) fn kill_and_restart(stage: &mut Stage) -> Result<()> {
         "   guests-alone refused {refused} of {refused} attempts, api-from-web let {passed} of {passed} through: \
          before, without any agent, and after"
     ))?;
-    line(&format!("   judged otherwise: {wrong}; the new agent adopted programs, links and maps in {} ms", took.as_millis()))?;
+    line(&format!(
+        "   judged otherwise: {wrong}; the new agent adopted programs, links and maps in {} ms",
+        took.as_millis()
+    ))?;
     stage.count(wrong == 0, u64::from(refused + passed + wrong));
     Ok(())
 }

@@ -40,7 +40,10 @@ pub(super) fn ask_all(stage: &mut Stage) -> Result<()> {
     for ask in ASKS {
         rows.push(one(stage, ask).with_context(|| format!("asking {} -> {}:{}/{}", ask.0, ask.1, ask.2, ask.3))?);
     }
-    line(&output::table(&["from", "to", "port", "saw", "verdict", "reason", "rule", "manifests"], rows))
+    line(&output::table(
+        &["from", "to", "port", "saw", "verdict", "reason", "rule", "manifests"],
+        rows,
+    ))
 }
 
 fn one(stage: &mut Stage, (from, to, port, protocol, v4): (&str, &str, u16, &str, bool)) -> Result<Vec<String>> {
@@ -51,15 +54,33 @@ fn one(stage: &mut Stage, (from, to, port, protocol, v4): (&str, &str, u16, &str
         _ => tcp_ask(&netns, target, PATIENCE)?,
     };
     // The node has several addresses; the record says which one the kernel chose.
-    let source = if from == "node" { None } else { Some(stage.address(from, v4)) };
+    let source = if from == "node" {
+        None
+    } else {
+        Some(stage.address(from, v4))
+    };
     let record = stage.record_of(source, target, protocol)?;
-    let initiator = record.as_ref().and_then(|r| r["source"]["ip"].as_str()).map(str::to_owned);
+    let initiator = record
+        .as_ref()
+        .and_then(|r| r["source"]["ip"].as_str())
+        .map(str::to_owned);
     let initiator = initiator.unwrap_or_else(|| stage.address(from, v4).to_string());
     let question = format!("{initiator} {} {port}/{protocol}", target.ip());
-    let expected = client::ask_all(&stage.socket, &Request::Explain { questions: vec![question] })?;
+    let expected = client::ask_all(
+        &stage.socket,
+        &Request::Explain {
+            questions: vec![question],
+        },
+    )?;
     let expected = expected.first().cloned().unwrap_or_default();
     let record = record.unwrap_or_default();
-    let says = |value: &Value| (value["verdict"].clone(), value["rule"]["name"].clone(), value["reason"].clone());
+    let says = |value: &Value| {
+        (
+            value["verdict"].clone(),
+            value["rule"]["name"].clone(),
+            value["reason"].clone(),
+        )
+    };
     let passes = matches!(expected["verdict"].as_str(), Some("PASS" | "ALERT"));
     let agrees = says(&record) == says(&expected) && passes == (outcome == Outcome::Answered);
     stage.count(agrees, 1);
@@ -67,11 +88,20 @@ fn one(stage: &mut Stage, (from, to, port, protocol, v4): (&str, &str, u16, &str
         from.to_owned(),
         to.to_owned(),
         format!("{port}/{protocol}{}", if v4 { "" } else { " v6" }),
-        if outcome == Outcome::Answered { "an answer" } else { "silence" }.to_owned(),
+        if outcome == Outcome::Answered {
+            "an answer"
+        } else {
+            "silence"
+        }
+        .to_owned(),
         output::field(&record, "verdict"),
         output::field(&record, "reason"),
         output::field(&record["rule"], "name"),
-        if agrees { "agree".to_owned() } else { format!("SAY {}", output::field(&expected, "verdict")) },
+        if agrees {
+            "agree".to_owned()
+        } else {
+            format!("SAY {}", output::field(&expected, "verdict"))
+        },
     ])
 }
 

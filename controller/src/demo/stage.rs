@@ -37,7 +37,10 @@ impl Stage {
         let prefix = format!("cw{id:04x}");
         let directory = std::env::temp_dir().join(format!("cellwall-demo-{id:04x}"));
         let name = format!("cellwall-demo-{id:04x}");
-        let instance = InstanceArgs { instance: name, state_dir: Some(directory.join("state")) };
+        let instance = InstanceArgs {
+            instance: name,
+            state_dir: Some(directory.join("state")),
+        };
         let socket = instance.socket();
         let mut lab = Lab::new(&prefix, Wiring::Routed)?;
         for pod in PODS {
@@ -55,12 +58,18 @@ impl Stage {
             kept: false,
         };
         std::fs::create_dir_all(stage.directory.join("manifests")).context("the manifests' directory")?;
-        stage.write("pods.yaml", &include_str!("../../demo/pods.yaml").replace("NETNS", &prefix))?;
+        stage.write(
+            "pods.yaml",
+            &include_str!("../../demo/pods.yaml").replace("NETNS", &prefix),
+        )?;
         stage.write("objects.yaml", include_str!("../../demo/objects.yaml"))?;
         stage.write("rules.yaml", include_str!("../../demo/rules.yaml"))?;
         stage.write("db-from-api.yaml", include_str!("../../demo/db-from-api.yaml"))?;
         let mut places: Vec<String> = stage.lab().pods().map(|pod| pod.netns.clone()).collect();
-        places.extend([stage.lab().node().name().to_owned(), stage.lab().outside().name().to_owned()]);
+        places.extend([
+            stage.lab().node().name().to_owned(),
+            stage.lab().outside().name().to_owned(),
+        ]);
         for netns in places {
             for port in PORTS {
                 stage.servers.push(Server::start(&netns, port)?);
@@ -76,19 +85,27 @@ impl Stage {
     }
 
     pub(super) fn pod(&self, name: &str) -> &LabPod {
+        let named = self.lab().pods().find(|pod| pod.name == name);
         // why: names are the constants of this module
-        self.lab().pods().find(|pod| pod.name == name).expect("a pod of the demo")
+        named.expect("a pod of the demo")
     }
 
     /// Replaces a manifest as an editor does: written beside, then renamed.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.directory.join("manifests").join(name);
         let beside = self.directory.join(format!(".{name}"));
-        std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path)).with_context(|| format!("writing {}", path.display()))
+        std::fs::write(&beside, text)
+            .and_then(|()| std::fs::rename(&beside, &path))
+            .with_context(|| format!("writing {}", path.display()))
     }
 
     pub(super) fn start_agent(&mut self) -> Result<()> {
-        self.agent = Some(Agent::start(self.lab(), &self.instance.instance, &self.directory, &self.socket)?);
+        self.agent = Some(Agent::start(
+            self.lab(),
+            &self.instance.instance,
+            &self.directory,
+            &self.socket,
+        )?);
         Ok(())
     }
 
@@ -108,13 +125,27 @@ impl Stage {
 
     pub(super) fn introduce(&self) -> Result<()> {
         let rows = self.lab().pods().map(|pod| {
-            vec![pod.name.clone(), pod.netns.clone(), pod.host_interface.clone(), pod.v4.to_string(), pod.v6.to_string()]
+            vec![
+                pod.name.clone(),
+                pod.netns.clone(),
+                pod.host_interface.clone(),
+                pod.v4.to_string(),
+                pod.v6.to_string(),
+            ]
         });
-        line(&output::table(&["pod", "network namespace", "guarded at", "IPv4", "IPv6"], rows))
+        line(&output::table(
+            &["pod", "network namespace", "guarded at", "IPv4", "IPv6"],
+            rows,
+        ))
     }
 
     /// The newest record of a flow to `target`, waited for a moment: the kernel's records are read every 10 ms.
-    pub(super) fn record_of(&self, source: Option<IpAddr>, target: SocketAddr, protocol: &str) -> Result<Option<Value>> {
+    pub(super) fn record_of(
+        &self,
+        source: Option<IpAddr>,
+        target: SocketAddr,
+        protocol: &str,
+    ) -> Result<Option<Value>> {
         let fits = |record: &Value| {
             let ip = |end: &str| record[end]["ip"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok());
             ip("destination") == Some(target.ip())
@@ -139,14 +170,20 @@ impl Stage {
         for words in [&["rules"][..], &["refused", "shop/db"], &["intercept-status"]] {
             line(&paint(&format!("   $ cellwall {}", words.join(" ")), "2"))?;
             // The status speaks by its exit code too; here it is only shown.
-            let _ = std::process::Command::new(&program).args(words).args(["--instance", &self.instance.instance]).status()?;
+            let _ = std::process::Command::new(&program)
+                .args(words)
+                .args(["--instance", &self.instance.instance])
+                .status()?;
         }
         Ok(())
     }
 
     pub(super) fn summary(&self) -> Result<bool> {
         let good = self.disagreed == 0;
-        let text = format!("{} verdicts as the manifests say, {} otherwise", self.agreed, self.disagreed);
+        let text = format!(
+            "{} verdicts as the manifests say, {} otherwise",
+            self.agreed, self.disagreed
+        );
         line("")?;
         line(&paint(&text, if good { "1;32" } else { "1;31" }))?;
         Ok(good)
@@ -158,10 +195,20 @@ impl Stage {
         let instance = &self.instance.instance;
         let names = self.lab.take().map(Lab::keep).unwrap_or_default();
         let pid = self.agent.take().map(Agent::leave).unwrap_or_default();
-        line(&format!("\nkept: agent {pid}, manifests in {}", self.directory.join("manifests").display()))?;
+        line(&format!(
+            "\nkept: agent {pid}, manifests in {}",
+            self.directory.join("manifests").display()
+        ))?;
         line(&format!("look:   cellwall rules --instance {instance}"))?;
-        line(&format!("remove: cellwall uninstall --yes --instance {instance} --state-dir {}", self.directory.join("state").display()))?;
-        line(&format!("        for n in {}; do ip netns del $n; done; rm -r {}", names.join(" "), self.directory.display()))
+        line(&format!(
+            "remove: cellwall uninstall --yes --instance {instance} --state-dir {}",
+            self.directory.join("state").display()
+        ))?;
+        line(&format!(
+            "        for n in {}; do ip netns del $n; done; rm -r {}",
+            names.join(" "),
+            self.directory.display()
+        ))
     }
 }
 

@@ -30,14 +30,18 @@ pub struct Server {
 impl Server {
     /// Starts the servers in `netns`.
     pub fn start(netns: &str, port: u16) -> Result<Self, LabError> {
+        // One socket a protocol, bound to the unspecified IPv6 address, serves both families.
+        Self::start_at(netns, std::net::Ipv6Addr::UNSPECIFIED.into(), port)
+    }
+
+    /// Starts the servers on one address: where a host has several, a datagram is answered from the one it came to.
+    pub fn start_at(netns: &str, address: IpAddr, port: u16) -> Result<Self, LabError> {
         let enter = |source| LabError::Enter {
             name: netns.to_owned(),
             source,
         };
-        // One socket a protocol, bound to the unspecified IPv6 address, serves both families.
         let (tcp, udp) = inside(netns, || {
-            let any: IpAddr = std::net::Ipv6Addr::UNSPECIFIED.into();
-            Ok::<_, io::Error>((TcpListener::bind((any, port))?, UdpSocket::bind((any, port))?))
+            Ok::<_, io::Error>((TcpListener::bind((address, port))?, UdpSocket::bind((address, port))?))
         })?
         .map_err(enter)?;
         tcp.set_nonblocking(true).map_err(enter)?;

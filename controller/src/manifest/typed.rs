@@ -3,6 +3,7 @@
 //! Here it is known whether text, a number or a truth value is wanted, so here a scalar that the YAML versions read
 //! differently is refused where it matters: `app: on` where text is wanted, `port: 010` where a number is wanted (8 or
 //! 10?), but not `enabled: yes`, which can be a truth value in one way only. A mistake is told with its place and path.
+// Long because: one deserializer, whose methods serde wants in one impl.
 
 use std::fmt;
 

@@ -6,6 +6,7 @@
 //!
 //! A text may be read in parts, one for each `---` ([`parts`]), so that a change in one document of a long file need
 //! not read the others again.
+// Long because: one event machine; its states share their invariants.
 
 use std::cell::Cell;
 use std::collections::HashMap;

@@ -113,7 +113,11 @@ impl Directory {
         let sender = end(record.source, record.source_port, from_pod);
         let receiver = end(record.destination, record.destination_port, !from_pod);
         let (source, destination) = if reply { (receiver, sender) } else { (sender, receiver) };
-        let rule = self.rules.get(&cell.slot()).filter(|_| cell.slot() != Cell::NO_RULE).map(|card| card.clone());
+        let rule = self
+            .rules
+            .get(&cell.slot())
+            .filter(|_| cell.slot() != Cell::NO_RULE)
+            .map(|card| card.clone());
         FlowRecord {
             time,
             node: self.node.clone(),
@@ -128,7 +132,11 @@ impl Directory {
             }),
             generation: record.generation,
             hook: if from_pod { "FROM_POD" } else { "TO_POD" }.to_owned(),
-            protocol: if record.family == 0 { String::new() } else { protocol(record.protocol, record.family == 4) },
+            protocol: if record.family == 0 {
+                String::new()
+            } else {
+                protocol(record.protocol, record.family == 4)
+            },
             tcp_flags: (record.protocol == 6 && record.family != 0).then(|| tcp_flags(record.detail)),
             icmp_type: icmp.then_some(record.detail),
             source,
@@ -195,7 +203,27 @@ impl Party {
     }
 
     fn end(&self, ip: Option<IpAddr>, port: Option<u16>) -> FlowEnd {
-        let Self { namespace, pod, uid, app, images, labels, objects, entity } = self.clone();
-        FlowEnd { ip, port, namespace, pod, uid, app, images, labels, objects, entity }
+        let Self {
+            namespace,
+            pod,
+            uid,
+            app,
+            images,
+            labels,
+            objects,
+            entity,
+        } = self.clone();
+        FlowEnd {
+            ip,
+            port,
+            namespace,
+            pod,
+            uid,
+            app,
+            images,
+            labels,
+            objects,
+            entity,
+        }
     }
 }

@@ -370,7 +370,7 @@ impl Work<'_, '_> {
         }
         let class = peer.class();
         if let Some(filed) = &self.filed {
-            if !self.judge.key(&self.policy.key, filed, class, objects, key) {
+            if !Judge::key(&self.policy.key, filed, class, objects, key) {
                 self.set_entry(peer, None);
                 return;
             }

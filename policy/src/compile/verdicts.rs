@@ -109,7 +109,6 @@ impl<'a> Judge<'a> {
     /// What tells a peer of `class` in `objects` from its class: two peers of one class with the same key have the
     /// same table. False: nothing does.
     pub(super) fn key(
-        &self,
         policy: &PolicyKey,
         filed: &Filed<'a>,
         class: PeerClass,

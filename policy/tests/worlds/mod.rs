@@ -1,4 +1,5 @@
 //! Random worlds from small pools, so that everything collides with everything: addresses, names, ports, priorities.
+// Long because: one generator, whose pools belong together.
 
 #![allow(dead_code, reason = "each test uses its part")]
 

@@ -133,7 +133,14 @@ impl FileContent {
             error: None,
         };
         let is_json = path.extension().is_some_and(|extension| extension == "json");
-        match decode(bytes).and_then(|text| parts(text, is_json, before)) {
+        // why: no text is known that makes the scanner panic; should one be found, it must not end the watching of all
+        // the other files.
+        let read = || decode(bytes).and_then(|text| parts(text, is_json, before));
+        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| {
+            let remedy = "this is a mistake of the reader: please report it with the file";
+            Err(Fault::whole("the reader failed on this file", remedy))
+        });
+        match read {
             Ok(parts) => content.fill(parts),
             Err(fault) => content.error = Some(Problem::error(path, fault)),
         }
