@@ -228,7 +228,9 @@ fn service(number: usize, workload: &Workload, addresses: &[Address], world: &mu
             name: name("web"),
             transport: Transport::Tcp,
             port: 80,
-            node_port: (number % 40 == 0).then(|| u16::try_from(30_000 + number / 40).unwrap_or(30_000)),
+            node_port: number
+                .is_multiple_of(40)
+                .then(|| u16::try_from(30_000 + number / 40).unwrap_or(30_000)),
         }],
     }));
     let endpoint = |address: &Address| Endpoint {
@@ -257,7 +259,7 @@ fn service(number: usize, workload: &Workload, addresses: &[Address], world: &mu
 fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: usize = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    pages * 4096 >> 20
+    (pages * 4096) >> 20
 }
 
 /// Processor time of this process so far: on a busy machine wall time says little.
@@ -285,7 +287,11 @@ fn from_nothing(criterion: &mut Criterion) {
     let (start, used) = (Instant::now(), processor());
     let mut compiler = Compiler::new("node-0");
     let update = compiler.update(&cluster.world, &[], &cluster.links, 1);
-    let (took, used, changes) = (start.elapsed(), processor() - used, update.changes.len());
+    let (took, used, changes) = (
+        start.elapsed(),
+        processor().checked_sub(used).unwrap(),
+        update.changes.len(),
+    );
     let peak = resident();
     drop(update);
     println!("100,000 pods x {RULES} rules x {OBJECTS} objects: {took:?}, {used:?} of processor, {changes} changes");
@@ -307,7 +313,7 @@ fn from_nothing(criterion: &mut Criterion) {
     let cluster = self::cluster(100_000, true);
     println!("with {} Services", cluster.world.services().len());
     group.bench_function("100,000 pods and Services", |bencher| {
-        bencher.iter(|| compiled(&cluster))
+        bencher.iter(|| compiled(&cluster));
     });
     group.finish();
 }

@@ -465,7 +465,7 @@ fn case_58_a_hundred_thousand_rules_decide_like_the_naive_model() {
         let cell = image
             .verdict(10, Hook::FromPod, "203.0.113.1".parse().unwrap(), Protocol::Tcp, port)
             .unwrap();
-        let compiled = cell.rule.map(|slot| image.rules[&slot].name.clone());
-        assert_eq!(compiled, naive, "at port {port}");
+        let credited = cell.rule.map(|slot| image.rules[&slot].name.clone());
+        assert_eq!(credited, naive, "at port {port}");
     }
 }

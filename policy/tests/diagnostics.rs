@@ -51,6 +51,7 @@ fn ranges(name: &str, cidr: &str, except: &[&str]) -> Document {
     })
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the rule wants the list as an option")]
 fn tcp(first: u16, last: u16) -> Option<Vec<PortEntry>> {
     Some(vec![PortEntry {
         protocol: ProtocolMatch::Tcp,
