@@ -176,12 +176,12 @@ impl Sets {
     }
 
     /// The peers that have the set.
-    pub(super) fn peers_of(&self, id: SetId) -> Vec<PeerId> {
-        let Some(set) = self.get(id) else { return Vec::new() };
+    pub(super) fn peers_of(&self, id: SetId) -> impl Iterator<Item = PeerId> + use<> {
+        let holders = self.get(id).map(|set| set.holders).unwrap_or_default();
         let classes = PeerClass::ALL
             .into_iter()
-            .filter(|class| set.holders[*class as usize] > 0);
-        classes.map(|class| PeerId::new(class, id)).collect()
+            .filter(move |class| holders[*class as usize] > 0);
+        classes.map(move |class| PeerId::new(class, id))
     }
 
     /// The sets that contain `object`.
