@@ -8,6 +8,7 @@ mod find;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
@@ -163,22 +164,29 @@ impl Scanner {
         }
     }
 
-    /// Where known files are missing, looks a second time: a file renamed while a directory is read may be seen under
-    /// neither name. Says whether both looks miss the same files.
+    /// Whether what was found is all there is. A file that is renamed while directories are read may be seen under
+    /// neither name; so that files are gone is believed when a second look misses the same, and their directories have
+    /// not changed for a moment. The first look has nothing to miss files by, and goes by the directories alone.
     fn look_again_for_missing(&self, found: &mut Found) -> bool {
+        if self.known.is_empty() {
+            return !found.directories.iter().any(|directory| is_young(directory));
+        }
         let missing = |found: &Found| -> Vec<Arc<Path>> {
-            self.known
-                .keys()
-                .filter(|path| !found.files.contains_key(&***path))
-                .cloned()
-                .collect()
+            let is_missing = |path: &&Arc<Path>| !found.files.contains_key(&***path);
+            self.known.keys().filter(is_missing).cloned().collect()
         };
         let first = missing(found);
         if first.is_empty() {
             return true;
         }
         *found = find(&self.roots);
-        missing(found) == first
+        let directory_is_young = |path: &Arc<Path>| {
+            path.ancestors()
+                .skip(1)
+                .find(|above| above.is_dir())
+                .is_some_and(is_young)
+        };
+        missing(found) == first && !first.iter().any(directory_is_young)
     }
 
     /// Reads what is new among the files found. `last`: files that are merely young are taken as they are.
@@ -273,6 +281,11 @@ fn is_changing(path: &Path, stamp: Stamp, before: Option<&Known>, writers: Write
             young || (emptied && age(stamp).is_some_and(|age| age < EMPTY))
         }
     }
+}
+
+/// Whether a directory changed a moment ago.
+fn is_young(directory: &Path) -> bool {
+    fs::metadata(directory).is_ok_and(|metadata| age(Stamp::from(&metadata)).is_some_and(|age| age < YOUNG))
 }
 
 /// How long ago a file was changed; `None` where its clock is ahead of ours.

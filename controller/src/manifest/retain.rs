@@ -95,7 +95,8 @@ impl Retained {
                     digest: Some(content.digest),
                     ..remember(before)
                 },
-                FileState::Unreadable(_) | FileState::Unsettled => remember(before),
+                FileState::Unreadable(_) => remember(before),
+                FileState::Unsettled => before,
             };
             problems.extend(memory.problems(path, state));
             files.insert(Arc::clone(path), memory);
@@ -106,7 +107,7 @@ impl Retained {
         });
         for (path, before) in std::mem::take(&mut self.files) {
             if unsure || scan.is_blind_to(&path) {
-                files.insert(path, remember(before));
+                files.insert(path, before);
             }
         }
         self.files = files;
@@ -225,10 +226,10 @@ fn read(content: &FileContent, mut before: Memory, validate: &dyn Fn(&Document) 
 /// The claim of a document that a file defines once.
 fn judge(document: &Document, former: Option<Claim>, validate: &dyn Fn(&Document) -> Vec<Problem>) -> Claim {
     let (held, judged) = former.map_or((None, None), |claim| (claim.held, claim.judged));
-    let same = |(judged, _): &(Document, Vec<Problem>)| {
+    // why: problems name places, which move; that there are none holds wherever the same content stands.
+    let same = |(judged, problems): &(Document, Vec<Problem>)| {
         Arc::ptr_eq(&judged.definition.node, &document.definition.node)
-            && judged.lines_before == document.lines_before
-            && judged.file == document.file
+            && (problems.is_empty() || (judged.lines_before == document.lines_before && judged.file == document.file))
     };
     let judged = judged.filter(same).unwrap_or_else(|| {
         let mut problems = document.problems();
@@ -305,6 +306,18 @@ impl Claim {
 
 /// Tells of a clash, and of what stays in force where a document is wrong.
 fn tell(id: &DocumentId, claimants: &[(&Arc<Path>, &Claim)], in_force: Option<&Document>, problems: &mut Vec<Problem>) {
+    if let [
+        (
+            _,
+            Claim {
+                now: Now::Valid | Now::Remembered,
+                ..
+            },
+        ),
+    ] = claimants
+    {
+        return;
+    }
     let stays = match in_force {
         Some(document) => format!(
             "what is in force, as read from {}:{}, stays",

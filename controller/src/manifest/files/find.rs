@@ -4,7 +4,7 @@
 //! alone. Bounds keep a link to `/` or a directory of a million files from becoming the agent's occupation.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, FileType, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -21,6 +21,8 @@ pub const MAX_DIRECTORIES: usize = 5_000;
 pub const MAX_ENTRIES: usize = 200_000;
 /// Deepest directory below the one given.
 const MAX_DEPTH: usize = 32;
+/// Most links that are told of, to be watched.
+const MAX_LINKS: usize = 2_000;
 /// Most problems of one walk; a walk may meet as many as there are entries.
 const MAX_PROBLEMS: usize = 200;
 
@@ -61,7 +63,7 @@ pub struct Found {
     pub problems: Vec<Problem>,
     /// Every directory that was read, in the order of the walk.
     pub directories: Vec<PathBuf>,
-    /// Every link that was followed or led nowhere.
+    /// Links that were followed or led nowhere; the first 2,000.
     pub links: Vec<PathBuf>,
 }
 
@@ -79,6 +81,10 @@ pub fn find(roots: &[PathBuf]) -> Found {
         walk.root(root);
     }
     walk.drain();
+    if walk.found.blind.len() > MAX_PROBLEMS {
+        // why: so much is unknown that nothing may count as removed.
+        walk.found.blind = roots.to_vec();
+    }
     walk.found
 }
 
@@ -167,19 +173,7 @@ impl Walk {
             };
             return self.too_much(path, &what);
         }
-        let names = fs::read_dir(&path).and_then(|entries| {
-            let mut names = Vec::new();
-            for entry in entries {
-                let entry = entry?;
-                if names.len() > MAX_ENTRIES {
-                    break;
-                }
-                if !entry.file_name().as_bytes().starts_with(b".") {
-                    names.push((entry.file_name(), entry.file_type()?));
-                }
-            }
-            Ok(names)
-        });
+        let names = visible_names(&path);
         let mut names = match names {
             Ok(names) => names,
             Err(error) => return self.unreadable_directory(path, &error),
@@ -232,7 +226,9 @@ impl Walk {
     }
 
     fn link(&mut self, path: PathBuf, name: &OsStr, depth: usize) {
-        self.found.links.push(path.clone());
+        if self.found.links.len() < MAX_LINKS {
+            self.found.links.push(path.clone());
+        }
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => self.linked_directories.push_back(Waiting { path, depth: depth + 1 }),
             Ok(metadata) if is_manifest_name(name) => self.linked_files.push((path, metadata)),
@@ -288,6 +284,25 @@ impl Walk {
         }
         self.found.blind.push(path);
     }
+}
+
+/// The names in a directory that do not begin with a dot, with what they are; few more than the most there may be.
+fn visible_names(path: &Path) -> io::Result<Vec<(OsString, FileType)>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)?.take(2 * MAX_ENTRIES) {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.as_bytes().starts_with(b".") {
+            continue;
+        }
+        match entry.file_type() {
+            Ok(kind) => names.push((name, kind)),
+            // why: gone since; only some file systems have to ask.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(names)
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> Problem {

@@ -277,6 +277,19 @@ fn what_cannot_be_seen_is_not_gone() {
 }
 
 #[test]
+fn a_file_that_is_being_saved_still_takes_part_in_a_clash() {
+    let mut run = Run::default();
+    let both = [("a.yaml", rule("p", "v1")), ("b.yaml", rule("p", "bad"))];
+    let both: Vec<_> = both.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    assert_eq!(run.see(&both), "");
+    let told = run.problems();
+    let mut saving = scan(&files(&both));
+    saving.files.insert(Path::new("b.yaml").into(), FileState::Unsettled);
+    assert_eq!(run.see_scan(&saving), "");
+    assert_eq!(run.problems(), told);
+}
+
+#[test]
 fn a_document_is_judged_once_for_each_version() {
     let count = std::cell::Cell::new(0);
     let counting = |document: &Document| {
