@@ -288,6 +288,10 @@ impl Worker {
         } else {
             Writers::Unknown
         };
+        if self.inotify.is_none() {
+            // why: what changes from here on is to be noticed, not what a later glance happens to begin with.
+            self.polled = Some(found.clone());
+        }
         let mut scan = self.scanner.scan_found(found, writers);
         if let Some(because) = &self.blind_because {
             scan.problems
@@ -378,14 +382,15 @@ impl Worker {
         self.writers.clear();
         self.blind_because = Some(because);
         self.poll_at = Instant::now() + self.pace.poll;
+        self.something_changed();
     }
 
     fn poll_files(&mut self) {
         let found = find(self.scanner.roots());
-        if self.polled.as_ref().is_some_and(|before| *before != found) {
+        if self.polled.as_ref() != Some(&found) {
+            self.polled = Some(found);
             self.something_changed();
         }
-        self.polled = Some(found);
     }
 }
 
