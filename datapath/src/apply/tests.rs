@@ -43,12 +43,54 @@ fn verdicts_of(kernel: &MemoryKernel, probes: &[Probe]) -> Vec<Cell> {
     verdicts(&inspect(kernel).unwrap(), probes)
 }
 
-/// Both verdicts of each probe may be had where a pod's own addresses change: these have no versions.
-fn agree(found: &[Cell], expected: &[Cell], other: &[Cell]) -> bool {
-    let is_self = |cell: &Cell| cell.reason == Reason::SelfTraffic;
-    found.iter().zip(expected).zip(other).all(|((found, expected), other)| {
-        found == expected || ((is_self(expected) || is_self(other)) && found == other)
-    })
+/// What the states before and after a flip say of each probe.
+struct Sides {
+    expected: Vec<Cell>,
+    other: Vec<Cell>,
+    /// What is expected where no address counts as the pod's own.
+    no_self: Vec<Cell>,
+}
+
+impl Sides {
+    /// Before the flip from `old` to `new`, and after it.
+    fn around(old: &Image, new: &Image, probes: &[Probe]) -> (Self, Self) {
+        (Self::new(old, new, probes), Self::new(new, old, probes))
+    }
+
+    fn new(expected: &Image, other: &Image, probes: &[Probe]) -> Self {
+        let mut no_self = expected.clone();
+        no_self.own_addresses.clear();
+        for entry in no_self.interfaces.values_mut() {
+            (entry.record.v4, entry.record.v6, entry.record.v6_link) = (0, [0; 16], [0; 16]);
+        }
+        Self {
+            expected: verdicts(expected, probes),
+            other: verdicts(other, probes),
+            no_self: verdicts(&no_self, probes),
+        }
+    }
+
+    /// Which addresses are a pod's own, and whose an address last was, have no versions: around a flip that changes
+    /// them, what a pod sends to itself may be judged as sent to itself or as sent to that address, by one policy.
+    fn allows(&self, probe: usize, found: &Cell) -> bool {
+        let is_self = |cell: &Cell| cell.reason == Reason::SelfTraffic;
+        let (expected, other) = (&self.expected[probe], &self.other[probe]);
+        let own = is_self(expected) || is_self(other);
+        found == expected || (own && (found == other || *found == self.no_self[probe]))
+    }
+
+    fn agree(&self, found: &[Cell]) -> bool {
+        found.iter().enumerate().all(|(probe, found)| self.allows(probe, found))
+    }
+
+    fn differences(&self, probes: &[Probe], found: &[Cell]) -> String {
+        let differ = found.iter().enumerate().filter(|(probe, found)| !self.allows(*probe, found));
+        let lines = differ.map(|(number, found)| {
+            let (expected, other) = (&self.expected[number], &self.other[number]);
+            format!("{:?}\n  found {found:?}\n  not {expected:?}\n  beside {other:?}", probes[number])
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// A realiser that has brought `kernel` to `state`, and settled.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Dice, Realiser, State, agree, probes, realised, small_kernel, verdicts, verdicts_of};
+use super::{Dice, Realiser, Sides, State, probes, realised, small_kernel, verdicts, verdicts_of};
 use crate::apply::ApplyError;
 use crate::memory::{Fault, MemoryKernel};
 
@@ -36,13 +36,13 @@ proptest! {
         let mut dice = Dice(seed);
         let (start, realiser, state, next) = scene(&mut dice);
         let probes = probes(&mut dice);
-        let (old, new) = (verdicts(&state.image(), &probes), verdicts(&next.image(), &probes));
+        let (old, new) = Sides::around(&state.image(), &next.image(), &probes);
         for number in 0..writes(&start, &realiser) {
             let (mut kernel, mut realiser) = (start.clone(), realiser.clone());
             kernel.set_fault(Fault::Once(number));
             let outcome = realiser.realise(&mut kernel);
-            let (expected, other) = if outcome.is_ok() { (&new, &old) } else { (&old, &new) };
-            prop_assert!(agree(&verdicts_of(&kernel, &probes), expected, other), "write {number}: {outcome:?}");
+            let side = if outcome.is_ok() { &new } else { &old };
+            prop_assert!(side.agree(&verdicts_of(&kernel, &probes)), "write {number}: {outcome:?}");
             if let Err(error) = outcome {
                 let taken_back = matches!(error, ApplyError::Kernel { taken_back: true, .. });
                 let ground = matches!(error, ApplyError::Kernel { phase: crate::apply::Phase::Ground, .. });
@@ -51,7 +51,7 @@ proptest! {
             kernel.set_fault(Fault::None);
             realiser.realise(&mut kernel).unwrap();
             realiser.settle(&mut kernel).unwrap();
-            prop_assert_eq!(&verdicts_of(&kernel, &probes), &new, "write {}", number);
+            prop_assert_eq!(&verdicts_of(&kernel, &probes), &new.expected, "write {}", number);
             prop_assert_eq!(realiser.drift(&kernel).unwrap(), [], "write {}", number);
         }
     }
@@ -61,7 +61,7 @@ proptest! {
         let mut dice = Dice(seed);
         let (start, realiser, state, next) = scene(&mut dice);
         let probes = probes(&mut dice);
-        let (old, new) = (verdicts(&state.image(), &probes), verdicts(&next.image(), &probes));
+        let (old, new) = Sides::around(&state.image(), &next.image(), &probes);
         for number in 0..writes(&start, &realiser) {
             let (mut kernel, mut realiser) = (start.clone(), realiser.clone());
             kernel.set_fault(Fault::From(number));
@@ -71,8 +71,8 @@ proptest! {
                 // A new generation is reported as one, and an error means the old verdicts.
                 flipped |= outcome.as_ref().is_ok_and(|report| report.activated);
                 prop_assert_eq!(realiser.generation() != before, flipped);
-                let (expected, other) = if flipped { (&new, &old) } else { (&old, &new) };
-                prop_assert!(agree(&verdicts_of(&kernel, &probes), expected, other), "write {number}: {outcome:?}");
+                let side = if flipped { &new } else { &old };
+                prop_assert!(side.agree(&verdicts_of(&kernel, &probes)), "write {number}: {outcome:?}");
             }
             kernel.set_fault(Fault::None);
             // What is wanted in the meantime is realised with it.
