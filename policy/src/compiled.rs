@@ -4,6 +4,7 @@
 //! (policy, the peer's class alone) does. A table answers every protocol and port, priorities already resolved.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::model::{Action, Address, Cidr, Name, Reason, Transport};
 
@@ -143,14 +144,15 @@ impl Cell {
 }
 
 /// A function from 0..=65535 to cells: each entry holds from its start up to the next start. Never empty, starts
-/// at 0, starts ascend, neighbours differ: equal functions are equal values.
+/// at 0, starts ascend, neighbours differ: equal functions are equal values. Cheap to
+/// clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Spans(Vec<(u16, Cell)>);
+pub struct Spans(Arc<[(u16, Cell)]>);
 
 impl Spans {
     /// The same cell everywhere.
     pub fn constant(cell: Cell) -> Self {
-        Self(vec![(0, cell)])
+        Self([(0, cell)].into())
     }
 
     /// Builds from entries in ascending order; merges equal neighbours. The first entry is taken to start at 0.
@@ -166,7 +168,7 @@ impl Spans {
         spans.first_mut()?.0 = 0;
         // Replacing a cell in place may have made two neighbours equal.
         spans.dedup_by(|later, earlier| later.1 == earlier.1);
-        Some(Self(spans))
+        Some(Self(spans.into()))
     }
 
     /// The entries: (first port, cell).
@@ -182,7 +184,7 @@ impl Spans {
 
     /// The one cell, where it is the same everywhere.
     pub fn as_constant(&self) -> Option<Cell> {
-        match self.0.as_slice() {
+        match &*self.0 {
             [(_, cell)] => Some(*cell),
             _ => None,
         }
@@ -205,7 +207,8 @@ pub struct Table {
 impl Table {
     /// The same cell for everything.
     pub fn constant(cell: Cell) -> Self {
-        let spans = || Spans::constant(cell);
+        let constant = Spans::constant(cell);
+        let spans = || constant.clone();
         Self {
             tcp: spans(),
             udp: spans(),

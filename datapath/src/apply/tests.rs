@@ -84,10 +84,16 @@ impl Sides {
     }
 
     fn differences(&self, probes: &[Probe], found: &[Cell]) -> String {
-        let differ = found.iter().enumerate().filter(|(probe, found)| !self.allows(*probe, found));
+        let differ = found
+            .iter()
+            .enumerate()
+            .filter(|(probe, found)| !self.allows(*probe, found));
         let lines = differ.map(|(number, found)| {
             let (expected, other) = (&self.expected[number], &self.other[number]);
-            format!("{:?}\n  found {found:?}\n  not {expected:?}\n  beside {other:?}", probes[number])
+            format!(
+                "{:?}\n  found {found:?}\n  not {expected:?}\n  beside {other:?}",
+                probes[number]
+            )
         });
         lines.collect::<Vec<_>>().join("\n")
     }

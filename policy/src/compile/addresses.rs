@@ -1,6 +1,6 @@
 //! Who has an address: pods before nodes before Services, of pods the one created later, then the larger UID.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::released::Released;
 use super::sets::Sets;
@@ -13,6 +13,11 @@ pub(super) type Serial = u32;
 const NO_POD: u32 = u32::MAX;
 /// The peer of an entry that was never told.
 const UNTOLD: PeerId = PeerId(u32::MAX);
+const UNTOLD_ENTRY: AddressEntry = AddressEntry {
+    peer: UNTOLD,
+    since: 0,
+    ifindex: 0,
+};
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -62,7 +67,8 @@ pub(super) struct Addresses {
     contested: FxHashMap<Address, Vec<u32>>,
     others: FxHashMap<Address, Claims>,
     released: Released,
-    dirty: FxHashSet<Address>,
+    /// Addresses to look at again, some of them more than once.
+    dirty: Vec<Address>,
 }
 
 /// Whether an address can be a pod's.
@@ -85,15 +91,11 @@ impl Addresses {
 
     /// The pod says it has the address.
     pub(super) fn claim(&mut self, address: Address, pod: u32) {
-        self.dirty.insert(address);
+        self.dirty.push(address);
         let slot = self.slots.entry(address).or_insert(Slot {
             pod: NO_POD,
             owner: 0,
-            entry: AddressEntry {
-                peer: UNTOLD,
-                since: 0,
-                ifindex: 0,
-            },
+            entry: UNTOLD_ENTRY,
         });
         if slot.pod == NO_POD {
             slot.pod = pod;
@@ -119,7 +121,7 @@ impl Addresses {
 
     /// The pod no longer says so.
     pub(super) fn unclaim(&mut self, address: Address, pod: u32) {
-        self.dirty.insert(address);
+        self.dirty.push(address);
         let Some(slot) = self.slots.get_mut(&address) else {
             return;
         };
@@ -140,13 +142,13 @@ impl Addresses {
 
     /// A node has the address.
     pub(super) fn claim_node(&mut self, address: Address, node: u32) {
-        self.dirty.insert(address);
+        self.dirty.push(address);
         self.others.entry(address).or_default().nodes.push(node);
     }
 
     /// It no longer does.
     pub(super) fn unclaim_node(&mut self, address: Address, node: u32) {
-        self.dirty.insert(address);
+        self.dirty.push(address);
         if let Some(claims) = self.others.get_mut(&address) {
             claims.nodes.retain(|other| *other != node);
         }
@@ -154,7 +156,7 @@ impl Addresses {
 
     /// A Service lists the address.
     pub(super) fn claim_service(&mut self, address: Address, listed: Listed, service: Serial) {
-        self.dirty.insert(address);
+        self.dirty.push(address);
         let claims = self.others.entry(address).or_default();
         match listed {
             Listed::ClusterIp => claims.cluster.push(service),
@@ -164,7 +166,7 @@ impl Addresses {
 
     /// It no longer does.
     pub(super) fn unclaim_service(&mut self, address: Address, listed: Listed, service: Serial) {
-        self.dirty.insert(address);
+        self.dirty.push(address);
         let Some(claims) = self.others.get_mut(&address) else {
             return;
         };
@@ -179,7 +181,7 @@ impl Addresses {
 
     /// What is said of the address is to be looked at again.
     pub(super) fn touch(&mut self, address: Address) {
-        self.dirty.insert(address);
+        self.dirty.push(address);
     }
 
     /// Addresses of nodes and Services: ranges say which objects these are in.
@@ -194,7 +196,9 @@ impl Addresses {
 
     /// Which pod has the address; `better` says whether its first argument goes before its second.
     pub(super) fn pod_of(&self, address: Address, better: impl Fn(u32, u32) -> bool) -> Option<u32> {
-        if let Some(all) = self.contested.get(&address) {
+        if !self.contested.is_empty()
+            && let Some(all) = self.contested.get(&address)
+        {
             return all
                 .iter()
                 .copied()
@@ -223,8 +227,9 @@ impl Addresses {
 
     /// The addresses to look at again, in order.
     pub(super) fn take_dirty(&mut self) -> Vec<Address> {
-        let mut dirty: Vec<Address> = self.dirty.drain().collect();
+        let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
+        dirty.dedup();
         dirty
     }
 
@@ -246,8 +251,9 @@ impl Addresses {
         sets: &mut Sets,
         changes: &mut Vec<Change>,
     ) -> Option<(Option<PeerId>, Option<PeerId>)> {
-        let before = self.entry(address);
-        let last = self.slots.get(&address).map_or(0, |slot| slot.owner);
+        let slot = self.slots.get_mut(&address);
+        let (last, told) = slot.as_ref().map_or((0, UNTOLD_ENTRY), |slot| (slot.owner, slot.entry));
+        let before = (told.peer != UNTOLD).then_some(told);
         let after = owner.map(|owner| AddressEntry {
             peer: owner.peer,
             since: match before {
@@ -257,15 +263,18 @@ impl Addresses {
             },
             ifindex: owner.ifindex,
         });
-        match (owner, after) {
-            (Some(owner), Some(entry)) => {
-                let slot = self.slots.entry(address).or_insert(Slot {
+        match (owner, after, slot) {
+            (Some(owner), Some(entry), Some(slot)) => {
+                slot.owner = owner.serial;
+                slot.entry = entry;
+            }
+            (Some(owner), Some(entry), None) => {
+                let slot = Slot {
                     pod: NO_POD,
                     owner: owner.serial,
                     entry,
-                });
-                slot.owner = owner.serial;
-                slot.entry = entry;
+                };
+                self.slots.insert(address, slot);
             }
             _ => self.forget(address, generation),
         }

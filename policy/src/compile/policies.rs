@@ -301,6 +301,9 @@ impl Work<'_, '_> {
         for class in classes.iter().copied() {
             self.fall_back(class);
         }
+        if todo.whole {
+            self.policy.entries.reserve(peers.len());
+        }
         let mut key = Vec::new();
         for peer in &peers {
             self.enter(*peer, &mut key);

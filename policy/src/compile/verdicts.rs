@@ -1,5 +1,8 @@
 //! The table of one own side against one peer.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use rustc_hash::FxHashMap;
 
 use super::cells::{Judged, map_table, service, strictest, strictest_table, with_tcp_ports};
@@ -48,10 +51,18 @@ fn constant(action: Action, reason: Reason) -> Cell {
     }
 }
 
-/// Lists of rules of one own side, by the peer's side: for looking at many peers.
+/// The rules of a policy, by the peer's side: for looking at many peers.
 #[derive(Debug, Default)]
 pub(super) struct Filed<'a> {
-    sides: Vec<FxHashMap<Sel, Vec<&'a [u32]>>>,
+    sides: Vec<FiledSide<'a>>,
+}
+
+/// The rules of one own side.
+#[derive(Debug, Default)]
+struct FiledSide<'a> {
+    lists: FxHashMap<Sel, Vec<&'a [u32]>>,
+    /// Tables by the lists that they were made from: classes differ less than their names do.
+    known: RefCell<FxHashMap<Box<[u32]>, Rc<Table>>>,
 }
 
 /// One own side and where its rules are found.
@@ -59,14 +70,14 @@ pub(super) struct Filed<'a> {
 struct Mine<'a, 'b> {
     direction: Direction,
     side: &'b OwnSide,
-    filed: Option<&'b FxHashMap<Sel, Vec<&'a [u32]>>>,
+    filed: Option<&'b FiledSide<'a>>,
 }
 
 impl<'a> Mine<'a, '_> {
     /// The lists of rules that speak of this side and `other`.
     fn lists(self, rules: &'a Rules, other: Sel, lists: &mut Vec<&'a [u32]>) {
         if let Some(filed) = self.filed {
-            lists.extend(filed.get(&other).into_iter().flatten());
+            lists.extend(filed.lists.get(&other).into_iter().flatten());
             return;
         }
         for own in self.side.selectors() {
@@ -101,7 +112,10 @@ impl<'a> Judge<'a> {
                         .push(self.rules.between(source, destination));
                 }
             }
-            filed.sides.push(lists);
+            filed.sides.push(FiledSide {
+                lists,
+                ..FiledSide::default()
+            });
         }
         filed
     }
@@ -119,10 +133,10 @@ impl<'a> Judge<'a> {
         key.push(class as u32);
         let mut tells = false;
         let counts = objects_count(class, policy.direction);
-        for lists in &filed.sides {
+        for side in &filed.sides {
             for object in objects.iter().filter(|_| counts) {
                 // A rule is in one list only, so the first one names the list.
-                let lists = lists.get(&Sel::object(*object)).into_iter().flatten();
+                let lists = side.lists.get(&Sel::object(*object)).into_iter().flatten();
                 key.extend(lists.filter_map(|list| list.first()));
             }
             tells |= key.last().is_some_and(|last| *last != u32::MAX) && key.len() > 1;
@@ -131,8 +145,8 @@ impl<'a> Judge<'a> {
         tells
     }
 
-    /// The rules between an own side and a peer, in order.
-    fn rules_between(&self, mine: Mine<'a, '_>, class: PeerClass, objects: &[ObjectId]) -> Vec<(u32, &'a Rule)> {
+    /// The lists of rules between an own side and a peer.
+    fn lists_between(&self, mine: Mine<'a, '_>, class: PeerClass, objects: &[ObjectId]) -> Vec<&'a [u32]> {
         let objects = if objects_count(class, mine.direction) {
             objects
         } else {
@@ -143,12 +157,26 @@ impl<'a> Judge<'a> {
         for other in entities.chain(objects.iter().map(|id| Sel::object(*id))) {
             mine.lists(self.rules, other, &mut lists);
         }
+        lists
+    }
+
+    /// The rules of `lists`, in order.
+    fn in_order(&self, lists: &[&'a [u32]]) -> Vec<(u32, &'a Rule)> {
         let slots = lists.iter().copied().flatten();
         let mut found: Vec<(u32, &Rule)> = slots.filter_map(|slot| Some((*slot, self.rules.get(*slot)?))).collect();
         if lists.len() > 1 {
             found.sort_by(|(_, one), (_, other)| one.order.cmp(&other.order));
         }
         found
+    }
+
+    /// What rules alone say of a peer.
+    fn ruled(&self, mine: Mine<'a, '_>, class: PeerClass, objects: &[ObjectId]) -> Rc<Table> {
+        let lists = self.lists_between(mine, class, objects);
+        let make = || Rc::new(flatten(self.in_order(&lists)));
+        let Some(filed) = mine.filed else { return make() };
+        let key: Box<[u32]> = lists.iter().filter_map(|list| list.first()).copied().collect();
+        filed.known.borrow_mut().entry(key).or_insert_with(make).clone()
     }
 
     /// What `startup` says of everything, where it does.
@@ -162,28 +190,28 @@ impl<'a> Judge<'a> {
 
     /// The table of one side against a peer that is no Service port.
     fn side_table(&self, mine: Mine<'a, '_>, class: PeerClass, objects: &[ObjectId]) -> Table {
-        let ruled = |objects: &[ObjectId]| flatten(self.rules_between(mine, class, objects));
+        let ruled = || self.ruled(mine, class, objects);
         match (class, mine.direction) {
             (PeerClass::Unresolved, _) => self.unresolved_table(mine),
             (PeerClass::LocalNode, Direction::Ingress) => match self.local_node {
                 LocalNodeMode::Pass => Table::constant(constant(Action::Pass, Reason::LocalNode)),
                 LocalNodeMode::Probes => {
                     let probe = constant(Action::Pass, Reason::NodeProbe);
-                    with_tcp_ports(&ruled(objects), &mine.side.probes, probe)
+                    with_tcp_ports(&ruled(), &mine.side.probes, probe)
                 }
-                LocalNodeMode::Enforce => ruled(objects),
+                LocalNodeMode::Enforce => (*ruled()).clone(),
             },
             // An attempt that two nodes judge is logged once: an Alert where it arrives, a Drop that is only logged
             // where it comes from.
-            (PeerClass::RemotePod, Direction::Egress) => map_table(&ruled(objects), |cell| Cell {
+            (PeerClass::RemotePod, Direction::Egress) => map_table(&ruled(), |cell| Cell {
                 quiet_alert: cell.action == Action::Alert,
                 ..cell
             }),
-            (PeerClass::RemotePod, Direction::Ingress) => map_table(&ruled(objects), |cell| Cell {
+            (PeerClass::RemotePod, Direction::Ingress) => map_table(&ruled(), |cell| Cell {
                 quiet_drop: cell.action == Action::Drop,
                 ..cell
             }),
-            _ => ruled(objects),
+            _ => (*ruled()).clone(),
         }
     }
 
@@ -191,7 +219,7 @@ impl<'a> Judge<'a> {
         if let Some(cell) = self.startup_cell(Reason::Unresolved) {
             return Table::constant(cell);
         }
-        let against = |objects: &[ObjectId]| flatten(self.rules_between(mine, PeerClass::Unresolved, objects));
+        let against = |objects: &[ObjectId]| (*self.ruled(mine, PeerClass::Unresolved, objects)).clone();
         let tables: Vec<Table> = self.waiting.iter().map(|objects| against(objects)).collect();
         let strictest = strictest_table(self.rules, &tables, Reason::Unresolved);
         strictest.unwrap_or_else(|| Table::constant(constant(Action::Drop, Reason::Unresolved)))
@@ -279,7 +307,11 @@ impl<'a> Judge<'a> {
         if class == PeerClass::Unresolved {
             return at(&self.unresolved_table(mine), protocol, part.port);
         }
-        first_match(self.rules_between(mine, class, objects), protocol, part.port)
+        first_match(
+            self.in_order(&self.lists_between(mine, class, objects)),
+            protocol,
+            part.port,
+        )
     }
 
     /// The objects of a peer.
