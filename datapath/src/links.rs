@@ -7,38 +7,35 @@
 mod namespace;
 mod watch;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use netlink_packet_core::{DecodeError, NlaBuffer};
+use netlink_packet_core::{DecodeError, Parseable, ParseableParametrized};
+use netlink_packet_route::address::{AddressAttribute, AddressHeader, AddressMessage};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkLayerType, LinkMessage,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 pub use namespace::{NamespaceError, RUN_NETNS};
 pub use watch::{Change, Watch};
 
-use crate::netlink::{NetlinkError, Request, Route, attributes, text, word};
+use crate::netlink::{NetlinkError, Request, Route, attributes, text};
 
 /// Fixed part of a link message (`ifinfomsg`).
 const LINK_HEADER: usize = 16;
 /// Fixed part of an address message (`ifaddrmsg`).
 const ADDRESS_HEADER: usize = 8;
 
+// The attributes that we ask for.
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
-const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
-const IFLA_TARGET_NETNSID: u16 = 46;
 const IFLA_INFO_KIND: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
-const IFA_TARGET_NETNSID: u16 = 10;
-/// Leaves the interfaces' statistics out of the list.
-const RTEXT_FILTER_SKIP_STATS: u32 = 8;
-const RTM_GETLINK: u16 = 18;
-const RTM_GETADDR: u16 = 22;
-const ARPHRD_LOOPBACK: u16 = 772;
-const IFF_UP: u32 = 1;
 
 /// Another network namespace, as the kernel numbers it for ours. The number is given anew when its namespace is
 /// gone; [`Watch`] tells.
@@ -187,11 +184,13 @@ impl Links {
     }
 
     fn links(&mut self, namespace: Option<NamespaceId>) -> Result<Vec<Link>, NetlinkError> {
-        let mut request = Request::new("list the interfaces", RTM_GETLINK, &[0; LINK_HEADER]);
-        if let Some(NamespaceId(id)) = namespace {
-            request = request.attribute(IFLA_TARGET_NETNSID, &id.to_ne_bytes());
-        }
-        let request = request.attribute(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+        let mut message = LinkMessage::default();
+        let inside = namespace.map(|NamespaceId(id)| LinkAttribute::IfNetnsId(id));
+        message.attributes.extend(inside);
+        // Leaves the interfaces' statistics out of the list.
+        let brief = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+        message.attributes.push(brief);
+        let request = Request::of("list the interfaces", &RouteNetlinkMessage::GetLink(message));
         self.route.dump(&request, |links: &mut Vec<Link>, payload| {
             links.push(read_link(payload)?);
             Ok(())
@@ -199,10 +198,10 @@ impl Links {
     }
 
     fn addresses_of(&mut self, namespace: Option<NamespaceId>) -> Result<Vec<Address>, NetlinkError> {
-        let mut request = Request::new("list the addresses", RTM_GETADDR, &[0; ADDRESS_HEADER]);
-        if let Some(NamespaceId(id)) = namespace {
-            request = request.attribute(IFA_TARGET_NETNSID, &id.to_ne_bytes());
-        }
+        let mut message = AddressMessage::default();
+        let inside = namespace.map(|NamespaceId(id)| AddressAttribute::TargetNetNsId(id));
+        message.attributes.extend(inside);
+        let request = Request::of("list the addresses", &RouteNetlinkMessage::GetAddress(message));
         self.route.dump(&request, |addresses: &mut Vec<Address>, payload| {
             addresses.extend(read_address(payload)?);
             Ok(())
@@ -218,28 +217,34 @@ fn leads_out(link: &Link) -> bool {
 }
 
 fn read_link(payload: &[u8]) -> Result<Link, DecodeError> {
-    let hardware = u16::from_ne_bytes([byte(payload, 2)?, byte(payload, 3)?]);
+    let header = LinkHeader::parse(payload)?;
     let mut link = Link {
-        ifindex: word(payload, 4)?,
+        ifindex: header.index,
         name: String::new(),
         kind: String::new(),
         mac: None,
         master: None,
         peer: None,
-        up: word(payload, 8)? & IFF_UP != 0,
-        loopback: hardware == ARPHRD_LOOPBACK,
+        up: header.flags.contains(LinkFlags::Up),
+        loopback: header.link_layer_type == LinkLayerType::Loopback,
     };
     let (mut other, mut namespace) = (None, None);
     for attribute in attributes(payload, LINK_HEADER) {
         let attribute = attribute?;
-        let value = attribute.value();
         match attribute.kind() {
-            IFLA_ADDRESS => link.mac = value.try_into().ok(),
-            IFLA_IFNAME => link.name = text(value),
-            IFLA_LINK => other = Some(word(value, 0)?),
-            IFLA_MASTER => link.master = Some(word(value, 0)?).filter(|master| *master != 0),
-            IFLA_LINK_NETNSID => namespace = Some(NamespaceId(word(value, 0)?.cast_signed())),
-            IFLA_LINKINFO => link.kind = read_kind(value)?,
+            // A pod's root may give an interface a name that is no UTF-8.
+            IFLA_IFNAME => link.name = text(attribute.value()),
+            // Its other parts differ by driver.
+            IFLA_LINKINFO => link.kind = read_kind(attribute.value())?,
+            IFLA_ADDRESS | IFLA_LINK | IFLA_MASTER | IFLA_LINK_NETNSID => {
+                match LinkAttribute::parse_with_param(&attribute, header.interface_family)? {
+                    LinkAttribute::Address(mac) => link.mac = mac.try_into().ok(),
+                    LinkAttribute::Link(index) => other = Some(index),
+                    LinkAttribute::Controller(index) => link.master = Some(index).filter(|master| *master != 0),
+                    LinkAttribute::LinkNetNsId(id) => namespace = Some(NamespaceId(id)),
+                    _ => {}
+                }
+            }
             _ => {}
         }
     }
@@ -252,38 +257,66 @@ fn read_link(payload: &[u8]) -> Result<Link, DecodeError> {
 
 fn read_kind(info: &[u8]) -> Result<String, DecodeError> {
     for attribute in attributes(info, 0) {
-        let attribute: NlaBuffer<&[u8]> = attribute?;
+        let attribute = attribute?;
         if attribute.kind() == IFLA_INFO_KIND {
-            return Ok(text(attribute.value()));
+            return Ok(InfoKind::parse(&attribute)?.to_string());
         }
     }
     Ok(String::new())
 }
 
 fn read_address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
-    let (prefix, ifindex) = (byte(payload, 1)?, word(payload, 4)?);
+    let header = AddressHeader::parse(payload)?;
+    // Other families (MCTP, Phonet) have addresses of other lengths.
+    if !matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6) {
+        return Ok(None);
+    }
     let (mut own, mut other) = (None, None);
     for attribute in attributes(payload, ADDRESS_HEADER) {
         let attribute = attribute?;
-        match attribute.kind() {
-            IFA_LOCAL => own = ip(attribute.value()),
-            IFA_ADDRESS => other = ip(attribute.value()),
+        if !matches!(attribute.kind(), IFA_LOCAL | IFA_ADDRESS) {
+            continue;
+        }
+        match AddressAttribute::parse(&attribute)? {
+            AddressAttribute::Local(ip) => own = Some(ip),
+            AddressAttribute::Address(ip) => other = Some(ip),
             _ => {}
         }
     }
     // On a point-to-point link IFA_ADDRESS is the far end; IPv6 without a far end has IFA_ADDRESS alone.
+    let (ifindex, prefix) = (header.index, header.prefix_len);
     Ok(own.or(other).map(|ip| Address { ifindex, ip, prefix }))
 }
 
-fn ip(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(|octets| IpAddr::V4(Ipv4Addr::from(octets)));
-    let v6 = <[u8; 16]>::try_from(bytes).map(|octets| IpAddr::V6(Ipv6Addr::from(octets)));
-    v4.or(v6).ok()
-}
+#[cfg(test)]
+mod tests {
+    use super::{read_address, read_link};
 
-fn byte(bytes: &[u8], offset: usize) -> Result<u8, DecodeError> {
-    bytes
-        .get(offset)
-        .copied()
-        .ok_or_else(|| DecodeError::buffer_too_small(bytes.len(), offset + 1))
+    fn with_attribute(fixed: &[u8], kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [fixed, &length.to_ne_bytes(), &kind.to_ne_bytes(), value].concat();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_costs_neither_the_interface_nor_the_list() {
+        let link = read_link(&with_attribute(&[0; 16], super::IFLA_IFNAME, b"e\xff\0")).unwrap();
+        assert_eq!(link.name, "e\u{fffd}");
+    }
+
+    #[test]
+    fn an_address_of_another_family_is_passed_over() {
+        const AF_MCTP: u8 = 45;
+        let message = with_attribute(&[AF_MCTP, 0, 0, 0, 0, 0, 0, 0], super::IFA_LOCAL, &[9]);
+        assert_eq!(read_address(&message).unwrap(), None);
+    }
+
+    #[test]
+    fn a_message_cut_short_is_an_error() {
+        assert!(read_link(&[0; 15]).is_err());
+        assert!(read_address(&[2, 0, 0, 0]).is_err());
+        let whole = with_attribute(&[0; 16], super::IFLA_MASTER, &[1, 0, 0, 0]);
+        assert!(read_link(&whole[..whole.len() - 1]).is_err());
+    }
 }

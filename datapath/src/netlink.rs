@@ -1,11 +1,12 @@
 //! Route netlink, as much as links, addresses, namespaces and filters need: requests, dumps, attributes.
 //!
-//! Messages are read attribute by attribute, and only those that we ask for: an attribute that a newer kernel lays
-//! out differently must not cost us the list of interfaces.
+//! Requests and attributes are netlink-packet-route's. Answers are read attribute by attribute, and only those that we
+//! ask for: an attribute that a newer kernel lays out differently must not cost us the list of interfaces.
 
 use std::io;
 
 use netlink_packet_core::{DecodeError, DefaultNla, Emitable, NetlinkBuffer, NlaBuffer, NlasIterator};
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
@@ -89,6 +90,14 @@ impl Request {
             kind,
             body: fixed.to_vec(),
         }
+    }
+
+    /// A request in the package's own words.
+    pub(crate) fn of(what: &'static str, message: &RouteNetlinkMessage) -> Self {
+        let mut body = vec![0; message.buffer_len()];
+        message.emit(&mut body);
+        let kind = message.message_type();
+        Self { what, kind, body }
     }
 
     /// Appends an attribute.

@@ -6,20 +6,20 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use netlink_packet_core::Parseable;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use super::{Links, NamespaceId};
-use crate::netlink::{NetlinkError, Request, attributes, word};
+use crate::netlink::{NetlinkError, Request, attributes};
 
 /// Where `ip netns` and the container runtimes keep named namespaces.
 pub const RUN_NETNS: &str = "/run/netns";
 
-const RTM_NEWNSID: u16 = 88;
-const RTM_GETNSID: u16 = 90;
 /// Fixed part of a namespace message (`rtgenmsg`, padded).
 const HEADER: usize = 4;
 const NETNSA_NSID: u16 = 1;
-const NETNSA_FD: u16 = 3;
 /// Not numbered yet; as an order: any free number.
 const UNNUMBERED: i32 = -1;
 
@@ -70,9 +70,8 @@ impl Links {
         if let Some(id) = self.number_of(&file)? {
             return Ok(id);
         }
-        let request = Request::new("number a network namespace", RTM_NEWNSID, &[0; HEADER])
-            .attribute(NETNSA_NSID, &UNNUMBERED.to_ne_bytes())
-            .attribute(NETNSA_FD, &file.as_raw_fd().to_ne_bytes());
+        let message = about(&file, &[NsidAttribute::Id(UNNUMBERED)]);
+        let request = Request::of("number a network namespace", &RouteNetlinkMessage::NewNsId(message));
         match self.route.order(&request, 0) {
             // Somebody was faster: a list of links numbers namespaces too.
             Err(error) if error.refusal() == Some(libc::EEXIST) => {}
@@ -82,19 +81,31 @@ impl Links {
     }
 
     fn number_of(&mut self, file: &File) -> Result<Option<NamespaceId>, NetlinkError> {
-        let request = Request::new("tell a network namespace's number", RTM_GETNSID, &[0; HEADER])
-            .attribute(NETNSA_FD, &file.as_raw_fd().to_ne_bytes());
+        let message = RouteNetlinkMessage::GetNsId(about(file, &[]));
+        let request = Request::of("tell a network namespace's number", &message);
         let id = self.route.ask(&request, |payload| {
             for attribute in attributes(payload, HEADER) {
                 let attribute = attribute?;
-                if attribute.kind() == NETNSA_NSID {
-                    return Ok(Some(word(attribute.value(), 0)?.cast_signed()));
+                if attribute.kind() == NETNSA_NSID
+                    && let NsidAttribute::Id(id) = NsidAttribute::parse(&attribute)?
+                {
+                    return Ok(Some(id));
                 }
             }
             Ok(None)
         })?;
         Ok(id.filter(|id| *id != UNNUMBERED).map(NamespaceId))
     }
+}
+
+/// A message about the namespace behind an open file.
+fn about(file: &File, more: &[NsidAttribute]) -> NsidMessage {
+    let mut message = NsidMessage::default();
+    message.attributes.extend_from_slice(more);
+    message
+        .attributes
+        .push(NsidAttribute::Fd(file.as_raw_fd().cast_unsigned()));
+    message
 }
 
 fn path_of(place: &str) -> Result<PathBuf, NamespaceError> {
