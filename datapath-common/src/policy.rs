@@ -233,8 +233,8 @@ pub struct PeerKey {
     pub peer: u32,
 }
 
-/// A verdict in 32 bits: bits 0-1 action (0 Pass, 1 Alert, 2 Drop), 2-7 reason, 8-10 [`cell_flags`], 11-30 rule slot
-/// ([`Cell::NO_RULE`] without), 31 always zero (in a [`TableValue`] it marks a list).
+/// A verdict in 32 bits: bits 0-1 three less the action (so that zeroed memory is no verdict), 2-7 reason, 8-10
+/// [`cell_flags`], 11-30 rule slot ([`Cell::NO_RULE`] without), 31 always zero (in a [`TableValue`] it marks a list).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell(pub u32);
@@ -257,13 +257,19 @@ impl Cell {
     /// Packs a cell.
     #[inline(always)]
     pub const fn new(action: u32, reason: u32, flags: u32, slot: u32) -> Self {
-        Self((action & 3) | (reason & 63) << 2 | (flags & 7) << 8 | (slot & Self::NO_RULE) << 11)
+        Self((action & 3 ^ 3) | (reason & 63) << 2 | (flags & 7) << 8 | (slot & Self::NO_RULE) << 11)
     }
 
-    /// 0 Pass, 1 Alert, 2 Drop.
+    /// 0 Pass, 1 Alert, 2 Drop; 3 where nobody wrote one.
     #[inline(always)]
     pub const fn action(self) -> u32 {
-        self.0 & 3
+        self.0 & 3 ^ 3
+    }
+
+    /// Whether somebody wrote a verdict here.
+    #[inline(always)]
+    pub const fn is_written(self) -> bool {
+        self.0 & 3 != 0
     }
 
     /// Reason number.

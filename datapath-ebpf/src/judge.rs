@@ -144,10 +144,15 @@ pub fn cell_of<F: Family, T: Tables>(tables: T, generation: u32, policy: u32, pe
         (protocol::ICMPV6, 6) => (table.refs[table_index::ICMPV6], what & 0xffff),
         _ => (table.refs[table_index::OTHER], number),
     };
-    if reference & LIST == 0 {
+    let cell = if reference & LIST == 0 {
         reference
     } else {
         listed(tables, reference & !LIST, at)
+    };
+    if Cell(cell).is_written() {
+        cell
+    } else {
+        refusal(reason::INTERNAL).0
     }
 }
 
@@ -196,7 +201,7 @@ pub fn may_drop<F: Family, T: Tables>(tables: T, scene: &Scene, peer: u32, numbe
     };
     let drops = |reference: u32| {
         if reference & LIST == 0 {
-            Cell(reference).action() == action::DROP
+            !Cell(reference).is_written() || Cell(reference).action() == action::DROP
         } else {
             tables
                 .span(reference & !LIST)

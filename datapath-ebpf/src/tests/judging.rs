@@ -57,6 +57,18 @@ fn a_lookup_falls_back_to_the_peers_class_and_then_to_a_drop() {
 }
 
 #[test]
+fn memory_that_nobody_wrote_is_no_verdict() {
+    let world = World::new();
+    let frame = udp4(V4_A, V4_OUT, (1000, 53));
+    let unwritten = world.0.0.borrow_mut().list(&[(0, Cell(0))]);
+    for refs in [[0; 6], [unwritten; 6]] {
+        world.set(|memory| memory.policy(EGRESS_A, WORLD, refs, 1));
+        assert!(!world.from_a(&frame));
+        assert_eq!(world.refusal(), reason::INTERNAL);
+    }
+}
+
+#[test]
 fn the_longest_range_counts_behind_exact_addresses() {
     let world = World::new();
     let cidr = |number: u32| Versioned::sealed(1, class::WORLD << 28 | number, 0, 0);

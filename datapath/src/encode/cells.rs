@@ -148,7 +148,7 @@ mod tests {
                 assert_eq!(pack(cell) & LIST, 0);
             }
         }
-        assert_eq!(unpack(3), None);
+        assert_eq!(unpack(0), None);
     }
 
     #[test]
