@@ -21,6 +21,8 @@ struct Key {
     source: Option<IpAddr>,
     destination: Option<IpAddr>,
     port: Option<u16>,
+    /// What rules look at where there is no port.
+    icmp_type: Option<u8>,
     protocol: String,
     rule: Option<String>,
     verdict: String,
@@ -111,6 +113,7 @@ fn key(record: &FlowRecord) -> Key {
         source: record.source.ip,
         destination: record.destination.ip,
         port: record.destination.port,
+        icmp_type: record.icmp_type,
         protocol: record.protocol.clone(),
         rule: record.rule.as_ref().map(|rule| rule.name.clone()),
         verdict: record.verdict.clone(),
@@ -163,6 +166,17 @@ mod tests {
         assert_eq!(due.len(), 1);
         assert_eq!(due[0].attempts, 2);
         assert_eq!(due[0].last_seen, Timestamp::from_millisecond(900).unwrap());
+    }
+
+    #[test]
+    fn messages_of_two_types_are_not_repeats_of_one() {
+        let message = |icmp_type| FlowRecord {
+            icmp_type: Some(icmp_type),
+            ..record(0, 0)
+        };
+        let mut fold = Fold::default();
+        assert!(fold.push(message(8)).is_some() && fold.push(message(13)).is_some());
+        assert!(fold.push(message(8)).is_none());
     }
 
     #[test]
