@@ -3,7 +3,9 @@
 //! Everything here needs root and fails without it: a test that did not run is never a pass.
 
 pub mod agent;
+pub mod frames;
 pub mod judges;
 pub mod ping;
+pub mod raw;
 
 pub use agent::{Cluster, pod, wait_for};
