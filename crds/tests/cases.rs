@@ -83,3 +83,27 @@ fn every_refusal_names_a_remedy() {
         }
     }
 }
+
+#[test]
+fn case_60_a_block_with_host_bits_is_refused_whatever_its_family_and_told_its_remedy() {
+    for (text, network) in [
+        ("10.161.0.0/8", "10.0.0.0/8"),
+        ("198.51.100.1/24", "198.51.100.0/24"),
+        ("2001:db8::1/64", "2001:db8::/64"),
+        ("0.0.0.1/0", "0.0.0.0/0"),
+    ] {
+        let object = |cidr: &str| {
+            serde_json::json!({
+                "apiVersion": "cellwall.io/v1alpha1", "kind": "NetworkObject",
+                "metadata": { "name": "block" }, "spec": { "cidrs": [{ "cidr": cidr }] },
+            })
+        };
+        let refused = words(&object(text));
+        assert_eq!(refused.len(), 1, "{text}: {refused:?}");
+        assert!(
+            refused[0].contains("bits set after the prefix length; clear them"),
+            "{refused:?}"
+        );
+        assert_eq!(words(&object(network)), [] as [String; 0], "{network}");
+    }
+}

@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_reads_back_from_its_bytes() {
+    fn case_56_every_key_reads_back_from_its_bytes() {
         let address: Address = "192.0.2.1".parse().unwrap();
         let peer = PeerId(0x1000_0002);
         let service = |scope| {

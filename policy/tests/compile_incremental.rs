@@ -25,7 +25,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_sequence_of_changes_equals_a_fresh_build(seed: u64, size in 0usize..60, steps in 1usize..25) {
+    fn case_64_any_sequence_of_changes_equals_a_fresh_build(seed: u64, size in 0usize..60, steps in 1usize..25) {
         let mut dice = Dice::new(seed);
         let mut world = world(&mut dice, size);
         let mut compiler = Compiler::new(LOCAL);

@@ -211,7 +211,7 @@ fn case_31_a_flow_is_not_inherited_by_another_interface() {
 }
 
 #[test]
-fn a_same_node_flow_is_decided_and_counted_once() {
+fn case_45_a_same_node_flow_is_decided_and_counted_once() {
     let world = World::new();
     world.rule(EGRESS_A, LOCAL_B, ALERT);
     let (there, back) = (
@@ -260,7 +260,7 @@ fn what_a_bridge_floods_to_another_pod_is_judged_for_that_pod() {
 }
 
 #[test]
-fn multicast_is_judged_for_each_pod_it_reaches() {
+fn case_16_multicast_is_judged_for_each_pod_it_reaches() {
     let world = World::new();
     let frame = udp4(V4_OUT, [224, 0, 0, 251], (5353, 5353));
     world.rule(INGRESS_A, WORLD, DROP);

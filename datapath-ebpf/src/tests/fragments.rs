@@ -40,7 +40,7 @@ fn case_05_later_fragments_follow_the_first() {
 }
 
 #[test]
-fn a_later_fragment_of_an_unknown_train_passes_where_no_port_could_be_dropped() {
+fn case_07_a_later_fragment_of_an_unknown_train_passes_where_no_port_could_be_dropped() {
     let world = World::new();
     assert!(world.from_a(&later(1)));
     let list = world.0.0.borrow_mut().list(&[(0, PASS), (53, ALERT), (54, PASS)]);

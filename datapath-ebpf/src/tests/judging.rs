@@ -27,7 +27,7 @@ fn lists_of_every_length_answer_every_port() {
 }
 
 #[test]
-fn protocols_are_told_apart() {
+fn case_12_protocols_are_told_apart() {
     let world = World::new();
     let other = world.0.0.borrow_mut().list(&[(0, PASS), (47, DROP), (48, PASS)]);
     world.set(|memory| memory.policy(EGRESS_A, WORLD, [PASS.0, PASS.0, PASS.0, PASS.0, PASS.0, other], 1));

@@ -18,7 +18,7 @@ fn refused(world: &World, frame: &[u8], reason: u32) {
 }
 
 #[test]
-fn frames_that_are_not_ip_are_refused() {
+fn case_08_frames_that_are_not_ip_are_refused() {
     let world = World::new();
     for ethertype in [0x0026, 0x05dc, 0x88b7, 0x8847, 0x8863, 0x88cc] {
         refused(&world, &ethernet(ethertype, &[0; 46]), reason::NOT_IP);
@@ -112,7 +112,7 @@ fn case_09_lengths_that_lie_are_refused() {
 }
 
 #[test]
-fn all_flag_sets_of_tcp_open_nothing_unless_they_are_a_syn() {
+fn case_34_all_flag_sets_of_tcp_open_nothing_unless_they_are_a_syn() {
     for flags in 0..64_u8 {
         let world = World::new();
         let passes = world.from_a(&tcp4(V4_A, V4_OUT, (40_000, 80), flags));

@@ -15,7 +15,7 @@ fn refusal(error: ApplyError) -> (MapName, u64, u64) {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_before_anything_is_written() {
+fn case_61_what_does_not_fit_is_refused_before_anything_is_written() {
     for (map, limit) in [
         (MapName::Policy, 2),
         (MapName::Tables, 1),

@@ -32,7 +32,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
 
     #[test]
-    fn a_write_that_fails_once_leaves_the_last_policy_whole_and_the_next_attempt_heals(seed: u64) {
+    fn case_62_a_write_that_fails_once_leaves_the_last_policy_whole_and_the_next_attempt_heals(seed: u64) {
         let mut dice = Dice(seed);
         let (start, realiser, state, next) = scene(&mut dice);
         let probes = probes(&mut dice);
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn a_kernel_that_refuses_for_good_keeps_the_last_policy_until_it_obeys_again(seed: u64) {
+    fn case_62_a_kernel_that_refuses_for_good_keeps_the_last_policy_until_it_obeys_again(seed: u64) {
         let mut dice = Dice(seed);
         let (start, realiser, state, next) = scene(&mut dice);
         let probes = probes(&mut dice);

@@ -11,7 +11,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn packets_see_the_old_policy_or_the_new_one_and_never_a_third(seed: u64) {
+    fn case_63_packets_see_the_old_policy_or_the_new_one_and_never_a_third(seed: u64) {
         never_a_third(seed);
     }
     #[test]
