@@ -1,0 +1,13 @@
+//! Raw frames against the real agent: a corpus of them, what is to become of each by a second opinion that shares
+//! nothing with the packet path, and a range on which they are sent and their arrival is watched.
+
+pub mod corpus;
+pub mod make;
+pub mod range;
+pub mod reference;
+mod tap;
+mod totals;
+
+pub use corpus::{Places, Shot};
+pub use range::Range;
+pub use reference::{Expected, Reason, Sender};

@@ -1,0 +1,273 @@
+//! What is to become of a frame, by the rules as they are written and by nothing else: a second opinion that shares no
+//! code with the packet path. Slow, allocating, and as plain as it can be.
+//!
+//! It looks at one frame after the other, because fragments depend on what came before; flows do not matter here, the
+//! corpus opens each with a port or an identifier of its own.
+
+mod address;
+mod arp;
+mod datagram;
+mod transport;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use datagram::{Datagram, Piece};
+
+/// Why a frame is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names are those of the records")]
+pub enum Reason {
+    Rule,
+    NotIp,
+    Vlan,
+    Malformed,
+    ExtensionChain,
+    Fragment,
+    Spoofed,
+    Loopback,
+    Router,
+    Tunnel,
+}
+
+impl Reason {
+    /// The name in records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rule => "RULE",
+            Self::NotIp => "NOT_IP",
+            Self::Vlan => "VLAN",
+            Self::Malformed => "MALFORMED",
+            Self::ExtensionChain => "EXTENSION_CHAIN",
+            Self::Fragment => "FRAGMENT",
+            Self::Spoofed => "SPOOFED",
+            Self::Loopback => "LOOPBACK",
+            Self::Router => "ROUTER",
+            Self::Tunnel => "TUNNEL",
+        }
+    }
+}
+
+/// What is to become of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// It arrives.
+    Pass,
+    /// It does not, for one of these reasons: where a frame is wrong in several ways, any of them may be named.
+    Refuse(BTreeSet<Reason>),
+}
+
+impl Expected {
+    fn of(reasons: impl IntoIterator<Item = Reason>) -> Self {
+        let reasons: BTreeSet<Reason> = reasons.into_iter().collect();
+        if reasons.is_empty() {
+            Self::Pass
+        } else {
+            Self::Refuse(reasons)
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => out.write_str("pass"),
+            Self::Refuse(reasons) => {
+                let names: Vec<&str> = reasons.iter().map(|reason| reason.as_str()).collect();
+                write!(out, "refuse ({})", names.join(" or "))
+            }
+        }
+    }
+}
+
+/// Who put the frame on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sender {
+    /// The pod of this number: judged where it leaves the pod.
+    Pod(usize),
+    /// A host beside the pods that is no pod: judged where the frame reaches one.
+    Stranger,
+}
+
+/// A pod's addresses.
+#[derive(Debug, Clone)]
+pub struct PodAddresses {
+    /// IPv4.
+    pub v4: Ipv4Addr,
+    /// IPv6.
+    pub v6: Ipv6Addr,
+    /// The address that its MAC yields.
+    pub link_local: Ipv6Addr,
+}
+
+impl PodAddresses {
+    fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => v4 == self.v4,
+            IpAddr::V6(v6) => v6 == self.v6 || v6 == self.link_local,
+        }
+    }
+}
+
+/// What a Drop rule is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// This destination port of TCP, UDP and SCTP.
+    Port(u16),
+    /// This type of ICMP.
+    Icmp(u8),
+    /// This type of ICMPv6.
+    Icmpv6(u8),
+    /// This protocol.
+    Protocol(u8),
+}
+
+/// The little world that frames are judged in: whatever no Drop names passes.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The node's pods.
+    pub pods: Vec<PodAddresses>,
+    /// The node's addresses.
+    pub node: Vec<IpAddr>,
+    /// Numbers of the pods that the Drop rule is about, as destinations.
+    pub guarded: Vec<usize>,
+    /// What is dropped on the way to them, whoever sends it.
+    pub drops: Vec<What>,
+}
+
+impl World {
+    fn is_guarded(&self, address: IpAddr) -> bool {
+        self.guarded.iter().any(|pod| self.pods[*pod].has(address))
+    }
+
+    /// Whether a packet opened towards `responder` is dropped by the rule.
+    fn drops(&self, responder: IpAddr, what: impl Fn(What) -> bool) -> bool {
+        self.is_guarded(responder) && self.drops.iter().any(|drop| what(*drop))
+    }
+}
+
+/// A train of fragments, as a receiver tells them apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Train {
+    sender: Sender,
+    source: IpAddr,
+    destination: IpAddr,
+    id: u32,
+    protocol: u8,
+}
+
+/// What is remembered of a train.
+#[derive(Debug, Clone)]
+struct First {
+    header: Vec<u8>,
+    verdict: BTreeSet<Reason>,
+    disputed: bool,
+}
+
+/// The second opinion.
+#[derive(Debug)]
+pub struct Reference {
+    world: World,
+    trains: HashMap<Train, First>,
+}
+
+impl Reference {
+    /// Knows the world and has seen nothing.
+    pub fn new(world: World) -> Self {
+        Self {
+            world,
+            trains: HashMap::new(),
+        }
+    }
+
+    /// What is to become of this frame, the next one that `sender` sends.
+    pub fn judge(&mut self, sender: Sender, frame: &[u8]) -> Expected {
+        let Some(ethertype) = be16(frame, 12) else {
+            return Expected::of([Reason::NotIp]);
+        };
+        let body = &frame[14..];
+        match ethertype {
+            0x8100 | 0x88a8 => Expected::of([Reason::Vlan]),
+            // A tag of old, before there was a standard.
+            0x9100 => Expected::of([Reason::Vlan, Reason::NotIp]),
+            0x0806 => Expected::of(arp::faults(&self.world, sender, body)),
+            0x0800 => self.ip(sender, datagram::read4(body)),
+            0x86dd => self.ip(sender, datagram::read6(body)),
+            _ => Expected::of([Reason::NotIp]),
+        }
+    }
+
+    fn ip(&mut self, sender: Sender, read: datagram::Read<'_>) -> Expected {
+        let Some((source, destination)) = read.ends else {
+            return Expected::of([Reason::Malformed]);
+        };
+        let mut faults: Vec<Reason> = address::loopback(source, destination);
+        match read.content {
+            Err(reason) => {
+                faults.push(reason);
+                faults.extend(address::source(&self.world, sender, source, None));
+            }
+            Ok(datagram) => {
+                faults.extend(address::source(&self.world, sender, source, Some(&datagram)));
+                // A frame that is wrong in itself is none of a train.
+                if faults.is_empty() {
+                    faults.extend(match datagram.piece {
+                        None => transport::whole(&self.world, sender, &datagram),
+                        Some(piece) => self.fragment(sender, &datagram, piece),
+                    });
+                } else {
+                    faults.extend(transport::whole(&self.world, sender, &datagram));
+                }
+            }
+        }
+        Expected::of(faults)
+    }
+
+    fn fragment(&mut self, sender: Sender, datagram: &Datagram<'_>, piece: Piece) -> BTreeSet<Reason> {
+        let train = Train {
+            sender,
+            source: datagram.source,
+            destination: datagram.destination,
+            id: piece.id,
+            protocol: datagram.protocol,
+        };
+        if piece.offset > 0 {
+            return self.later(&train, datagram, piece);
+        }
+        let faults = transport::first(&self.world, sender, datagram);
+        let header = transport::header(datagram);
+        let known = self.trains.entry(train).or_insert_with(|| First {
+            header: header.clone(),
+            verdict: faults.iter().copied().collect(),
+            disputed: false,
+        });
+        if known.header != header {
+            known.disputed = true;
+        }
+        if known.disputed {
+            return [Reason::Fragment].into();
+        }
+        faults.into_iter().collect()
+    }
+
+    fn later(&self, train: &Train, datagram: &Datagram<'_>, piece: Piece) -> BTreeSet<Reason> {
+        if datagram.protocol == TCP && matches!(piece.offset, 8 | 16) {
+            return [Reason::Fragment].into();
+        }
+        match self.trains.get(train) {
+            Some(first) if first.disputed => [Reason::Fragment].into(),
+            Some(first) if first.verdict.is_empty() => BTreeSet::new(),
+            Some(first) => first.verdict.iter().copied().chain([Reason::Fragment]).collect(),
+            None if transport::could_drop(&self.world, datagram) => [Reason::Fragment].into(),
+            None => BTreeSet::new(),
+        }
+    }
+}
+
+const TCP: u8 = 6;
+
+/// Two bytes at `at`, in network byte order.
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}

@@ -1,0 +1,160 @@
+//! What follows the IP headers: lengths, flags, types, and the rule.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::datagram::Datagram;
+use super::{Reason, Sender, TCP, What, World, be16};
+
+const ICMP: u8 = 1;
+const IGMP: u8 = 2;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+const SCTP: u8 = 132;
+
+/// The protocol, with ICMP and ICMPv6 only where they belong.
+fn is(datagram: &Datagram<'_>, protocol: u8) -> bool {
+    let crossed = match protocol {
+        ICMP | IGMP => datagram.source.is_ipv6(),
+        ICMPV6 => datagram.source.is_ipv4(),
+        _ => false,
+    };
+    datagram.protocol == protocol && !crossed
+}
+
+/// Bytes that the protocol's header has at least.
+fn shortest(datagram: &Datagram<'_>) -> usize {
+    let lengths = [(TCP, 20), (UDP, 8), (ICMP, 8), (ICMPV6, 8), (SCTP, 12)];
+    let own = lengths.into_iter().find(|(protocol, _)| is(datagram, *protocol));
+    own.map_or(0, |(_, length)| length)
+}
+
+/// The header of a first fragment, by which two of them are told apart.
+pub(super) fn header(datagram: &Datagram<'_>) -> Vec<u8> {
+    let length = shortest(datagram).min(datagram.segment.len());
+    datagram.segment[..length].to_vec()
+}
+
+/// What is wrong with a packet that is whole.
+pub(super) fn whole(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reason> {
+    if datagram.segment.len() < shortest(datagram) || lies(datagram, true) {
+        return [Reason::Malformed].into();
+    }
+    open(world, sender, datagram)
+}
+
+/// What is wrong with a first fragment.
+pub(super) fn first(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reason> {
+    if datagram.segment.len() < shortest(datagram) {
+        return [Reason::Fragment].into();
+    }
+    if lies(datagram, false) {
+        return [Reason::Malformed].into();
+    }
+    open(world, sender, datagram)
+}
+
+/// Whether lengths or flags cannot be: a fragment's end says nothing of where the datagram ends.
+fn lies(datagram: &Datagram<'_>, whole: bool) -> bool {
+    let segment = datagram.segment;
+    if is(datagram, TCP) {
+        let offset = usize::from(segment[12] >> 4) * 4;
+        let flags = segment[13];
+        let (fin, syn, reset) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        return offset < 20 || (whole && offset > segment.len()) || flags & 63 == 0 || (syn && (fin || reset));
+    }
+    if is(datagram, UDP) {
+        let length = be16(segment, 4).map_or(0, usize::from);
+        return length < 8 || (whole && length > segment.len());
+    }
+    // A solicitation or an advertisement of a neighbour names its target.
+    is(datagram, ICMPV6) && matches!(segment[0], 135 | 136) && segment.len() < 24
+}
+
+fn open(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reason> {
+    let mut faults = BTreeSet::new();
+    if let Sender::Pod(pod) = sender {
+        if is_of_a_router(datagram) {
+            faults.insert(Reason::Router);
+        }
+        if names_anothers_target(world, pod, datagram) {
+            faults.insert(Reason::Spoofed);
+        }
+        if is_tunnel(datagram) && world.node.contains(&datagram.destination) {
+            faults.insert(Reason::Tunnel);
+        }
+    }
+    if !always_passes(datagram) && refused(world, datagram) {
+        faults.insert(Reason::Rule);
+    }
+    faults
+}
+
+fn is_of_a_router(datagram: &Datagram<'_>) -> bool {
+    let kind = datagram.segment.first();
+    (is(datagram, ICMP) && matches!(kind, Some(5 | 9))) || (is(datagram, ICMPV6) && matches!(kind, Some(134 | 137)))
+}
+
+fn names_anothers_target(world: &World, pod: usize, datagram: &Datagram<'_>) -> bool {
+    if !is(datagram, ICMPV6) {
+        return false;
+    }
+    let target = || {
+        let octets: [u8; 16] = datagram.segment[8..24].try_into().expect("sixteen bytes");
+        IpAddr::from(octets)
+    };
+    match datagram.segment[0] {
+        135 => datagram.source.is_unspecified() && !world.pods[pod].has(target()),
+        136 => !world.pods[pod].has(target()),
+        _ => false,
+    }
+}
+
+fn is_tunnel(datagram: &Datagram<'_>) -> bool {
+    match datagram.protocol {
+        4 | 41 | 47 => true,
+        UDP => matches!(be16(datagram.segment, 2), Some(4789 | 8472 | 6081)),
+        _ => false,
+    }
+}
+
+/// Membership of groups and discovery of neighbours.
+fn always_passes(datagram: &Datagram<'_>) -> bool {
+    is(datagram, IGMP) || (is(datagram, ICMPV6) && matches!(datagram.segment[0], 130..=136 | 143))
+}
+
+fn refused(world: &World, datagram: &Datagram<'_>) -> bool {
+    let (source, destination) = (datagram.source, datagram.destination);
+    let segment = datagram.segment;
+    if is(datagram, ICMP) {
+        return world.drops(destination, |what| what == What::Icmp(segment[0]));
+    }
+    if is(datagram, ICMPV6) {
+        return world.drops(destination, |what| what == What::Icmpv6(segment[0]));
+    }
+    let port = |at| be16(segment, at).expect("the header is whole");
+    match datagram.protocol {
+        UDP | SCTP => world.drops(destination, |what| what == What::Port(port(2))),
+        TCP => {
+            let opens = segment[13] & 0x12 == 2;
+            let forth = world.drops(destination, |what| what == What::Port(port(2)));
+            let back = world.drops(source, |what| what == What::Port(port(0)));
+            // In mid-stream nobody knows who opened: where the two orientations differ, the packet passes at first.
+            forth && (opens || back)
+        }
+        protocol => world.drops(destination, |what| what == What::Protocol(protocol)),
+    }
+}
+
+/// Whether some packet of this protocol between these two could be dropped.
+pub(super) fn could_drop(world: &World, datagram: &Datagram<'_>) -> bool {
+    let protocol = datagram.protocol;
+    let hidden = datagram.source.is_ipv6() && matches!(protocol, 0 | 43 | 44 | 51 | 60);
+    world.drops(datagram.destination, |what| match what {
+        _ if hidden => true,
+        What::Port(_) => matches!(protocol, TCP | UDP | SCTP),
+        What::Icmp(_) => is(datagram, ICMP),
+        What::Icmpv6(_) => is(datagram, ICMPV6),
+        What::Protocol(number) => protocol == number,
+    })
+}
