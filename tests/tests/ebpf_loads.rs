@@ -10,6 +10,8 @@ use cellwall_datapath_common::{
     Active, Cell, Counter, EndpointRecord, FlowKey4, FlowValue, PeerKey, TableValue, Versioned, flow_flags, maps,
 };
 use cellwall_datapath_ebpf::verdict::{action, reason};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 /// The device that test runs are given: loopback.
 const IFINDEX: u32 = 1;
@@ -198,4 +200,57 @@ fn forged_and_malformed_packets_are_dropped_and_told() {
     let events: PerCpuArray<_, u64> = PerCpuArray::try_from(object.map(maps::EVENT_COUNTERS).unwrap()).unwrap();
     let sent: u64 = events.get(&(event::SENT + action::DROP), 0).unwrap().iter().sum();
     assert_eq!(sent, 3);
+}
+
+/// Runs `frame` `times` times through from-pod on this processor.
+fn run_on(processor: usize, program: &SchedClassifier, frame: &[u8], times: u32) {
+    let mut only = CpuSet::new();
+    only.set(processor).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &only).unwrap();
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        repeat: times,
+        ..TestRunOptions::default()
+    };
+    program.test_run(options).unwrap();
+}
+
+#[test]
+fn case_46_what_two_processors_count_at_once_adds_up() {
+    const TIMES: u32 = 200_000;
+    let mine = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let processors: Vec<_> = (0..CpuSet::count())
+        .filter(|cpu| mine.is_set(*cpu).unwrap_or(false))
+        .take(2)
+        .collect();
+    let [first, second] = processors[..] else {
+        println!("not run: case 46 (needs two processors)");
+        return;
+    };
+    let mut object = loaded();
+    // One flow that both use in both directions' terms, then a packet that both are refused.
+    let passes = tcp((POD, 40_000), (OUTSIDE, 80), ACK);
+    let refused = tcp((OUTSIDE, 1), (POD, 2), SYN);
+    assert_eq!(run(&mut object, maps::FROM_POD, &passes), NEXT);
+    for frame in [&passes, &refused] {
+        let program: &SchedClassifier = program(&mut object, maps::FROM_POD);
+        std::thread::scope(|scope| {
+            for processor in [first, second] {
+                scope.spawn(move || run_on(processor, program, frame, TIMES));
+            }
+        });
+    }
+    let both = 2 * u64::from(TIMES);
+    assert_eq!(packets(&mut object, 0, action::PASS, 0, reason::RULE), both + 1);
+    assert_eq!(packets(&mut object, 0, action::DROP, 1, reason::SPOOFED), both);
+    let events: PerCpuArray<_, u64> = PerCpuArray::try_from(object.map(maps::EVENT_COUNTERS).unwrap()).unwrap();
+    let told = |event: u32| events.get(&(event + action::DROP), 0).unwrap().iter().sum::<u64>();
+    assert_eq!(told(event::SENT) + told(event::LOST), both, "records sent and lost");
+    assert!(
+        told(event::LOST) > 0,
+        "the ring holds more than a flood: the test is too small"
+    );
+    let flows: HashMap<_, FlowKey4, FlowValue> = HashMap::try_from(object.map(maps::FLOWS4).unwrap()).unwrap();
+    let opening: HashMap<_, FlowKey4, FlowValue> = HashMap::try_from(object.map(maps::OPENING4).unwrap()).unwrap();
+    assert_eq!(flows.iter().count() + opening.iter().count(), 1, "one flow");
 }
