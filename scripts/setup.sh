@@ -25,6 +25,7 @@ PACKAGES=(
     "llvm-$LLVM-dev=bpf-linker is built against it and needs its library"
     "libpolly-$LLVM-dev=linked by LLVM $LLVM"
 )
+[ "$SCOPE" = build ] || PACKAGES+=("nftables=translates Service addresses in the tests, as a Service proxy does")
 
 say() { printf 'set-up: %s\n' "$*"; }
 fail() {
