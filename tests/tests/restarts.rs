@@ -1,0 +1,264 @@
+//! The agent killed again and again under traffic: what no agent watches is judged all the same, by the same programs,
+//! and counted on.
+
+use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::{SchedClassifier, TcAttachType};
+use cellwall_controller::lab::{Server, Wiring, inside};
+use cellwall_datapath::attach::Hook;
+use cellwall_datapath::kernel::Place;
+use cellwall_tests::{Cluster, wait_for};
+
+const REFUSED: u16 = 1001;
+const PERMITTED: u16 = 1002;
+/// Where one TCP connection stays open all the time.
+const STEADY: u16 = 1003;
+const KILLS: u32 = 10;
+
+const RULES: &str = "
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: refused}
+spec: {source: {entity: Cluster}, destination: {entity: Cluster}, ports: [{protocol: UDP, port: 1001}], action: Drop, priority: 10}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: permitted}
+spec: {source: {entity: Cluster}, destination: {entity: Cluster}, ports: [{protocol: UDP, port: 1002}], action: Pass, priority: 10}
+";
+
+/// A rule about nobody here, so that a starting agent has something to write.
+fn other(priority: u32) -> String {
+    format!(
+        "apiVersion: cellwall.io/v1alpha1\nkind: DefenseRule\nmetadata: {{name: other}}\nspec: {{source: {{entity: World}}, \
+         destination: {{entity: Cluster}}, action: Alert, priority: {priority}}}\n"
+    )
+}
+
+/// Numbered datagrams from a pod, over both families, of flows that last and of fresh ones: each number once to the
+/// refused port and once to the permitted one.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU32>,
+    sender: JoinHandle<()>,
+    receiver: JoinHandle<HashSet<u32>>,
+    refused: UdpSocket,
+    steady: JoinHandle<u32>,
+}
+
+impl Traffic {
+    fn start(cluster: &Cluster) -> Self {
+        let (a, b) = (cluster.netns("a"), cluster.pod("b"));
+        let ears = inside(&b.netns, || {
+            [REFUSED, PERMITTED].map(|port| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).expect("a receiver"))
+        });
+        let [refused, permitted] = ears.expect("the pod's namespace");
+        for ear in [&refused, &permitted] {
+            // A test that is not scheduled for a while loses nothing.
+            rustix::net::sockopt::set_socket_recv_buffer_size_force(ear, 64 << 20).expect("a large buffer");
+        }
+        refused.set_nonblocking(true).expect("no waiting");
+        permitted
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .expect("a time-out");
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let receiver = {
+            let stop = stop.clone();
+            std::thread::spawn(move || receive(&permitted, &stop))
+        };
+        let steady = {
+            let (stop, to) = (stop.clone(), SocketAddr::new(b.v4.into(), STEADY));
+            let stream = inside(&a, || TcpStream::connect(to)).expect("the pod's namespace");
+            let stream = stream.expect("the connection opens");
+            std::thread::spawn(move || answers(stream, &stop))
+        };
+        let sender = {
+            let (stop, sent, to) = (stop.clone(), sent.clone(), [b.v4.into(), b.v6.into()]);
+            std::thread::spawn(move || inside(&a, || send(to, &stop, &sent)).expect("the pod's namespace"))
+        };
+        Self {
+            stop,
+            sent,
+            sender,
+            receiver,
+            refused,
+            steady,
+        }
+    }
+
+    /// Waits until this many more numbers were sent.
+    fn more(&self, count: u32) {
+        let until = self.sent.load(Ordering::Relaxed) + count;
+        let reached = wait_for(Duration::from_secs(20), || {
+            (self.sent.load(Ordering::Relaxed) >= until).then_some(())
+        });
+        assert!(reached.is_some(), "the sender stands still");
+    }
+
+    /// Ends it: numbers sent, those of them that the permitted port missed, datagrams that the refused port got, round
+    /// trips of the connection.
+    fn end(self) -> (u32, u32, u32, u32) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.sender.join().expect("the sender ends");
+        let sent = self.sent.load(Ordering::Relaxed);
+        let heard = self.receiver.join().expect("the receiver ends");
+        let missed = (0..sent).filter(|number| !heard.contains(number)).count();
+        let mut leaked = 0;
+        while self.refused.recv(&mut [0; 16]).is_ok() {
+            leaked += 1;
+        }
+        let trips = self.steady.join().expect("the connection's thread ends");
+        (sent, u32::try_from(missed).expect("a small number"), leaked, trips)
+    }
+}
+
+fn send(to: [IpAddr; 2], stop: &AtomicBool, sent: &AtomicU32) {
+    let fresh = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a socket");
+    let lasting = fresh();
+    while !stop.load(Ordering::Relaxed) {
+        let number = sent.load(Ordering::Relaxed);
+        let to = match to[usize::from(number & 1 == 1)] {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let socket = if number & 2 == 0 { &lasting } else { &fresh() };
+        for port in [REFUSED, PERMITTED] {
+            socket
+                .send_to(&number.to_be_bytes(), (to, port))
+                .expect("a datagram leaves");
+        }
+        sent.store(number + 1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn receive(socket: &UdpSocket, stop: &AtomicBool) -> HashSet<u32> {
+    let (mut heard, mut number) = (HashSet::new(), [0; 4]);
+    loop {
+        // What was sent before the end is in the buffer by then: a veth delivers before `send` returns, or soon.
+        let ended = stop.load(Ordering::Relaxed);
+        match socket.recv(&mut number) {
+            Ok(_) => drop(heard.insert(u32::from_be_bytes(number))),
+            Err(_) if ended => return heard,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Round trips on an open connection until the end, or until it is cut.
+fn answers(mut stream: TcpStream, stop: &AtomicBool) -> u32 {
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a time-out");
+    let mut trips = 0;
+    while !stop.load(Ordering::Relaxed) {
+        stream.write_all(b"?").expect("the connection goes on");
+        stream.read_exact(&mut [0; 1]).expect("the connection goes on");
+        trips += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    trips
+}
+
+/// What is attached to the pods' interfaces: ids of pinned programs and links, and how often the kernel's chains changed.
+fn attached(cluster: &Cluster) -> (Vec<u32>, Vec<u32>, Vec<u64>) {
+    let place = Place::new(cluster.instance()).expect("a place");
+    let hooks = [Hook::FromPod, Hook::ToPod];
+    let program = |hook| SchedClassifier::from_pin(place.program(hook)).expect("a pinned program");
+    let programs = hooks
+        .map(|hook| program(hook).info().expect("a program's id").id())
+        .to_vec();
+    let (mut links, mut revisions) = (Vec::new(), Vec::new());
+    for pod in cluster.lab.pods() {
+        let seen = cluster.lab.node().inside(|| {
+            let ifindex = nix::net::if_::if_nametoindex(pod.host_interface.as_str()).expect("the pod's interface");
+            let revision = [TcAttachType::Ingress, TcAttachType::Egress].map(|side| {
+                let (revision, chain) = SchedClassifier::query_tcx(&pod.host_interface, side).expect("the chain");
+                assert_eq!(chain.len(), 1, "one program on {}", pod.host_interface);
+                revision
+            });
+            (ifindex, revision)
+        });
+        let (ifindex, revision) = seen.expect("the node's namespace");
+        revisions.extend(revision);
+        links.extend(hooks.map(|hook| {
+            let link: FdLink = PinnedLink::from_pin(place.link(ifindex, hook))
+                .expect("a pinned link")
+                .into();
+            link.info().expect("a link's id").id()
+        }));
+    }
+    (programs, links, revisions)
+}
+
+#[test]
+fn killed_ten_times_under_traffic_the_agent_leaves_no_packet_unjudged_and_no_counter_reset() {
+    let mut cluster = Cluster::new(Wiring::Routed, &["a", "b"]);
+    cluster.save_pods();
+    cluster.save("rules.yaml", RULES);
+    cluster.start();
+    let _server = Server::start(&cluster.netns("b"), STEADY).expect("a server");
+    let packets = |cluster: &Cluster, rule: &str| cluster.rule(rule)["packets"].as_u64().expect("a number");
+    let before = attached(&cluster);
+    let traffic = Traffic::start(&cluster);
+    let (mut counted, mut restarts) = ([0; 2], 0);
+    for kill in 0..KILLS {
+        traffic.more(50);
+        cluster.kill();
+        traffic.more(50);
+        cluster.save("other.yaml", &other(kill + 1));
+        // Some of the next ones are killed on their way: soon, or with the pinned maps in their hands.
+        if kill % 3 != 0 {
+            let adopted = cluster.log().matches("adopted").count();
+            cluster.launch();
+            let taken_over = || (cluster.log().matches("adopted").count() > adopted).then_some(());
+            match kill % 3 {
+                1 => traffic.more(kill * 10),
+                _ => wait_for(Duration::from_secs(20), taken_over).expect("the next agent takes over"),
+            }
+            continue;
+        }
+        cluster.start();
+        restarts += 1;
+        let now = ["refused", "permitted"].map(|rule| packets(&cluster, rule));
+        assert!(
+            now[0] > counted[0] && now[1] > counted[1],
+            "counters went back: {counted:?}, then {now:?}"
+        );
+        counted = now;
+        assert_eq!(
+            attached(&cluster),
+            before,
+            "programs, links and revisions of the chains after kill {kill}"
+        );
+    }
+    cluster.kill();
+    cluster.start();
+    traffic.more(50);
+    let (sent, missed, leaked, trips) = traffic.end();
+    let counted = ["refused", "permitted"].map(|rule| packets(&cluster, rule));
+    let (programs, links, revisions) = attached(&cluster);
+    println!(
+        "{} kills, {} complete restarts: {sent} refused datagrams sent, {leaked} arrived, {} counted; {sent} permitted sent, \
+         {missed} missing, {} counted; {trips} round trips on an open connection; programs {programs:?}, links {links:?}, \
+         chain revisions {revisions:?}: as before",
+        KILLS + 1,
+        restarts + 1,
+        counted[0],
+        counted[1],
+    );
+    assert_eq!((leaked, missed), (0, 0), "judged by no policy, of {sent} and {sent}");
+    assert_eq!(
+        counted,
+        [u64::from(sent); 2],
+        "what the rules counted, of {sent} sent to each"
+    );
+    assert_eq!((programs, links, revisions), before);
+}
