@@ -4,12 +4,14 @@
 //! A seed gives the same world and questions everywhere, so a disagreement is told by two numbers. Not meant for
 //! production use; public because judges live in several crates.
 
+mod aimed;
 mod cluster;
 mod dice;
 mod pools;
 mod questions;
 mod rules;
 
+pub use aimed::{aimed_questions, crowd};
 pub use dice::Dice;
 pub use questions::{flow_questions, questions};
 

@@ -1,10 +1,12 @@
 //! Four judges must agree on every packet: the reference evaluator, a lookup over the map image, the packet path built
-//! for the host, and the programs that the kernel has loaded. Random worlds, changed twice, and random packets; every
-//! seed that once disagreed stays.
+//! for the host, and the programs that the kernel has loaded. Random worlds, changed twice, and random packets; in two
+//! worlds of three Services crowd, and packets aim at them. Every seed that once disagreed stays, and a disagreement is
+//! written down as a scenario.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,27 +17,52 @@ use cellwall_datapath::kernel::{Place, uninstall};
 use cellwall_datapath::memory::MemoryKernel;
 use cellwall_policy::evaluate::{HookQuestion, at_hook};
 use cellwall_policy::generate;
-use cellwall_policy::model::{Hook, Reason};
+use cellwall_policy::model::{Hook, LocalNodeMode, Mode, Reason};
+use cellwall_policy::scenario::{Ask, Case, Expected, Scenario};
+use cellwall_policy::world::{Document, DocumentKey, World};
 use cellwall_tests::judges::node::{INTERFACES, UNKNOWN, ifindex};
 use cellwall_tests::judges::{Host, Live, Node, Opening, Verdict};
 
-/// Seeds that disagreed once, and about what.
-const ONCE: &[(u64, &str)] = &[
+/// Seeds that disagreed once, whether their worlds were crowded, and about what.
+const ONCE: &[(u64, bool, &str)] = &[
     (
         1,
+        false,
         "whatever a pod not known yet sent to nobody's address passed as sent to itself",
     ),
-    (5, "what came back to a pod from itself by a Service passed unjudged"),
+    (
+        5,
+        false,
+        "what came back to a pod from itself by a Service passed unjudged",
+    ),
     (
         14,
+        false,
         "a table that is all zero, which is a Pass by the first rule, was held for a missing one",
     ),
 ];
 /// Worlds of a run with fresh seeds, unless `CELLWALL_JUDGES_WORLDS` says otherwise.
-const WORLDS: u64 = 30;
-/// Changes of each world, and questions after each.
+const WORLDS: u64 = 18;
+/// Changes of each world, and questions after each: any, and in crowded worlds such as aim.
 const EDITS: u64 = 2;
 const QUESTIONS: usize = 60;
+const AIMED: usize = 40;
+/// Reasons that come up in a run of that many worlds, if worlds and questions are what they should be.
+const USUAL: [Reason; 13] = [
+    Reason::Rule,
+    Reason::NoRule,
+    Reason::Service,
+    Reason::NodeProbe,
+    Reason::Startup,
+    Reason::Unresolved,
+    Reason::Loopback,
+    Reason::Router,
+    Reason::Tunnel,
+    Reason::LocalNode,
+    Reason::SelfTraffic,
+    Reason::Off,
+    Reason::Neighbour,
+];
 /// Disagreements after which a run ends.
 const ENOUGH: usize = 12;
 
@@ -99,19 +126,19 @@ fn namespace() -> (Namespace, Place) {
     (namespace, Place::new(&name).unwrap())
 }
 
-/// Judges worlds of these seeds, and panics where judges disagree.
-fn hold(title: &str, seeds: &[u64]) {
+/// Judges worlds of these seeds, crowded ones or not, and panics where judges disagree.
+fn hold(title: &str, seeds: &[(u64, bool)]) -> Tally {
     let (namespace, place) = namespace();
-    let (first, last) = (seeds.first().unwrap(), seeds.last().unwrap());
+    let (first, last) = (seeds.first().unwrap().0, seeds.last().unwrap().0);
     say(&format!("four judges, {title}: seeds {first}..{last}"));
     let tally = namespace.inside(|| {
         let _pins = Pins(place.clone());
         let mut live = Live::load(&place).unwrap();
         let mut memory = MemoryKernel::new();
         let mut tally = Tally::default();
-        for seed in seeds {
+        for (seed, crowded) in seeds {
             if tally.disagreements.len() < ENOUGH {
-                world(&mut tally, *seed, &mut memory, &mut live)
+                world(&mut tally, *seed, *crowded, &mut memory, &mut live)
                     .unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
             }
         }
@@ -129,27 +156,74 @@ fn hold(title: &str, seeds: &[u64]) {
     ));
     assert!(tally.disagreements.is_empty(), "{}", tally.disagreements.join("\n\n"));
     assert!(tally.packets > 50 * tally.worlds, "too few packets could be judged");
+    tally
+}
+
+/// What sort of world a fresh seed gives.
+fn is_crowded(seed: u64) -> bool {
+    !seed.is_multiple_of(3)
+}
+
+/// Changes a world to its next state. Of some seeds the last one has switches that chance seldom gives.
+fn edit(world: &mut World, seed: u64, state: u64, crowded: bool) -> Vec<DocumentKey> {
+    let edit = seed.wrapping_mul(100).wrapping_add(state);
+    let mut touched = generate::edit(edit, world);
+    if crowded {
+        touched.extend(generate::crowd(edit, world));
+        let mut defense = world.defense();
+        match (state, seed % 6) {
+            (EDITS, 1) => defense.mode = Mode::Off,
+            (EDITS, 2) => (defense.mode, defense.local_node) = (Mode::Enforce, LocalNodeMode::Pass),
+            (EDITS, 4) => (defense.mode, defense.local_node) = (Mode::Enforce, LocalNodeMode::Probes),
+            _ => {}
+        }
+        if world.apply(Document::Defense(defense)) {
+            touched.push(DocumentKey::Defense);
+        }
+    }
+    touched.sort();
+    touched.dedup();
+    touched
 }
 
 /// One world, and what it is changed to.
-fn world(tally: &mut Tally, seed: u64, memory: &mut MemoryKernel, live: &mut Live) -> anyhow::Result<()> {
+fn world(
+    tally: &mut Tally,
+    seed: u64,
+    crowded: bool,
+    memory: &mut MemoryKernel,
+    live: &mut Live,
+) -> anyhow::Result<()> {
     let size = 4 + usize::try_from(seed % 5)? * 5;
-    let mut node = Node::begin(generate::world(seed, size), memory, live)?;
+    let mut first = generate::world(seed, size);
+    if crowded {
+        generate::crowd(seed, &mut first);
+    }
+    let mut node = Node::begin(first, memory, live)?;
     tally.worlds += 1;
     for state in 0..=EDITS {
         if state > 0 {
-            node.edit(seed.wrapping_mul(100).wrapping_add(state))?;
+            node.change(|world| edit(world, seed, state, crowded))?;
         }
         let (image, actual) = node.images()?;
         let host = Host::over(node.memory);
         node.live.begin(&actual)?;
         node.live.forget_flows()?;
-        let questions = generate::questions(seed.wrapping_mul(1_000).wrapping_add(state), &node.world, QUESTIONS);
+        let asked = seed.wrapping_mul(1_000).wrapping_add(state);
+        let mut questions = generate::questions(asked, &node.world, QUESTIONS);
+        if crowded {
+            questions.extend(generate::aimed_questions(asked, &node.world, AIMED));
+        }
         for question in &questions {
             match ask(tally, &mut node, &host, (&image, &actual), question) {
-                Ok(lines) => {
-                    let wrong = lines.map(|lines| format!("seed {seed}, state {state}: {question:?}\n{lines}"));
-                    tally.disagreements.extend(wrong);
+                Ok(None) => {}
+                Ok(Some(lines)) => {
+                    let name = format!("seed-{seed}-state-{state}-{}", tally.disagreements.len());
+                    let kept = keep(&name, &node.world, question)?;
+                    let kept = kept.display();
+                    let told =
+                        format!("seed {seed}, crowded: {crowded}, state {state}: {question:?}\n{lines}\nkept: {kept}");
+                    tally.disagreements.push(told);
                 }
                 Err(reason) => *tally.left_out.entry(reason).or_default() += 1,
             }
@@ -157,6 +231,21 @@ fn world(tally: &mut Tally, seed: u64, memory: &mut MemoryKernel, live: &mut Liv
         node.live.end()?;
     }
     Ok(())
+}
+
+/// Writes a world and one question, with the reference's answer, as a scenario, so that it can stay as a case: shrunk by
+/// hand, under `policy/tests/scenarios`.
+fn keep(name: &str, world: &World, question: &HookQuestion) -> std::io::Result<PathBuf> {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("four-judges");
+    std::fs::create_dir_all(&directory)?;
+    let case = Case {
+        ask: Ask::Hook(question.clone()),
+        expected: Some(Expected::from(&at_hook(world, question))),
+    };
+    let scenario = Scenario::of(format!("Four judges disagreed: {name}"), world, [case]);
+    let file = directory.join(format!("{name}.txt"));
+    std::fs::write(&file, scenario.to_string())?;
+    Ok(file)
 }
 
 /// Why a question is left out, or what disagrees about it.
@@ -274,11 +363,35 @@ fn four_judges_agree_on_worlds_of_fresh_seeds() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let first = number("CELLWALL_JUDGES_SEED").unwrap_or(now);
     let worlds = number("CELLWALL_JUDGES_WORLDS").unwrap_or(WORLDS).max(1);
-    hold("fresh", &(first..first + worlds).collect::<Vec<_>>());
+    let seeds: Vec<(u64, bool)> = (first..first + worlds).map(|seed| (seed, is_crowded(seed))).collect();
+    let tally = hold("fresh", &seeds);
+    let never: Vec<&str> = USUAL
+        .map(Reason::name)
+        .into_iter()
+        .filter(|name| !tally.reasons.contains_key(*name))
+        .collect();
+    // A few worlds need not show everything.
+    assert!(
+        worlds < WORLDS || never.is_empty(),
+        "these reasons never came up: {never:?}"
+    );
 }
 
 #[test]
 fn four_judges_agree_on_worlds_that_they_once_disagreed_on() {
-    let seeds: Vec<u64> = ONCE.iter().map(|(seed, _)| *seed).collect();
+    let seeds: Vec<(u64, bool)> = ONCE.iter().map(|(seed, crowded, _)| (*seed, *crowded)).collect();
     hold("named", &seeds);
+}
+
+#[test]
+fn a_disagreement_would_be_kept_as_a_scenario_that_shows_the_same() {
+    let mut world = generate::world(2, 14);
+    generate::crowd(2, &mut world);
+    let question = &generate::aimed_questions(2, &world, 1)[0];
+    let file = keep("none", &world, question).unwrap();
+    let read = Scenario::read(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(read[0].world(), world);
+    assert_eq!(read[0].disagreements(), Vec::<String>::new());
+    assert_eq!(read[0].cases().count(), 1);
+    std::fs::remove_file(file).unwrap();
 }

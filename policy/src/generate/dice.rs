@@ -40,6 +40,11 @@ impl Dice {
         &choices[index]
     }
 
+    /// One of `choices`; none where there is none.
+    pub fn choose<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
+        (!choices.is_empty()).then(|| self.pick(choices))
+    }
+
     /// `most` choices at most, in the order of the list, perhaps none.
     pub fn some<T: Clone>(&mut self, choices: &[T], most: usize) -> Vec<T> {
         let mut chosen = Vec::new();

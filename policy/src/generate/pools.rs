@@ -57,6 +57,15 @@ pub(super) const POD_LINK_LOCAL: &[&str] = &["fe80::a1", "fe80::a2", "169.254.7.
 pub(super) const CLUSTER_IPS: &[&str] = &["203.0.113.10", "203.0.113.11", "2001:db8:5::10", "2001:db8:5::11"];
 pub(super) const EXTERNAL_IPS: &[&str] = &["203.0.113.129", "203.0.113.130", "2001:db8:e::10", "192.0.2.2"];
 
+/// Cluster IPs of the Services of a crowded world, and their node ports.
+pub(super) const FRONTS: &[&[&str]] = &[
+    &["203.0.113.20", "2001:db8:5::20"],
+    &["203.0.113.21"],
+    &["2001:db8:5::22", "203.0.113.22"],
+    &["203.0.113.23"],
+];
+pub(super) const FRONT_NODE_PORTS: &[u16] = &[30100, 30101, 30102, 30103];
+
 /// Addresses that questions and endpoints add to those of the documents.
 pub(super) const STRAY: &[&str] = &[
     "198.51.100.40",

@@ -45,9 +45,9 @@ impl<'a> Node<'a> {
         Ok(node)
     }
 
-    /// Changes the world as [`generate::edit`] does, and puts it in force.
-    pub fn edit(&mut self, seed: u64) -> anyhow::Result<()> {
-        let touched = generate::edit(seed, &mut self.world);
+    /// Changes the world, and puts it in force; `change` answers the keys that it touched.
+    pub fn change(&mut self, change: impl FnOnce(&mut World) -> Vec<DocumentKey>) -> anyhow::Result<()> {
+        let touched = change(&mut self.world);
         self.update(&touched)
     }
 
