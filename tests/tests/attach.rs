@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use cellwall_datapath::attach::{Hook, HookState, Mechanism, Outcome};
 use cellwall_datapath::kernel::{
     Capacities, Instance, OBJECT, OpenError, Opening, Options, Place, PlaceError, uninstall,
@@ -245,6 +246,28 @@ fn a_restart_outlives_interfaces_that_went_meanwhile() {
     run(&format!("ip -n {} link del veth-0", node.name()));
     let (_instance, opening) = node.within(|| Instance::open(place.clone(), another_build(Mechanism::Tcx)).unwrap());
     assert_eq!(opening, Opening::Replaced { hooks: 0 });
+}
+
+#[test]
+fn case_69_what_an_agent_left_behind_is_found_again_and_nothing_is_there_twice() {
+    let mut node = Node::new();
+    let (place, pod) = (node.place(), node.pod("veth-0", 1));
+    let link = node.link("veth-0");
+    node.within(|| open_off(&place, options(Mechanism::Tcx)).0.attach(&link).unwrap());
+    // One hook lost its pin while no agent ran, the other did not.
+    std::fs::remove_file(place.link(link.ifindex, Hook::FromPod)).unwrap();
+    node.within(|| {
+        let (mut instance, opening) = Instance::open(place.clone(), options(Mechanism::Tcx)).unwrap();
+        assert_eq!(opening, Opening::Adopted);
+        assert_eq!(instance.attach(&link).unwrap(), [Outcome::Attached, Outcome::Kept]);
+        assert!(settled(|| sound(&instance.inspect(&link).unwrap())));
+        for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+            let programs = || SchedClassifier::query_tcx("veth-0", direction).unwrap().1.len();
+            assert!(settled(|| programs() == 1), "{direction:?}: {}", programs());
+        }
+        switch(&mut instance, 0);
+    });
+    assert!(!reaches(&node, &pod));
 }
 
 #[test]

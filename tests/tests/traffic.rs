@@ -120,12 +120,12 @@ fn source(cluster: &Cluster, name: &str, v4: bool) -> String {
 }
 
 #[test]
-fn routed_pods_are_judged_in_every_way() {
+fn case_27_routed_pods_are_judged_in_every_way() {
     every_way_is_judged(Wiring::Routed);
 }
 
 #[test]
-fn bridged_pods_are_judged_in_every_way() {
+fn case_27_bridged_pods_are_judged_in_every_way() {
     every_way_is_judged(Wiring::Bridged);
 }
 

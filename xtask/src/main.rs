@@ -1,5 +1,6 @@
 //! Chores of this repository.
 
+mod cases;
 mod crds;
 mod tidy;
 
@@ -17,6 +18,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Write the lists of tests in `docs/attack-cases.md` from the tests' names.
+    Cases,
     /// Write the CRD manifests under `crds/manifests` from the types.
     Crds,
     /// Check what no compiler checks: crate edges, file sizes, reasons beside `unwrap`, words that must not be here.
@@ -25,6 +28,7 @@ enum Chore {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().chore {
+        Chore::Cases => cases::run(root()),
         Chore::Crds => crds::run(root()),
         Chore::Tidy => tidy::run(root()),
     }

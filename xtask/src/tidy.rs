@@ -99,11 +99,16 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
 
 impl Tree {
     /// Everything that is not built, not git's own and text.
-    fn read(root: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(root: &Path) -> anyhow::Result<Self> {
         let mut tree = Self::default();
         tree.read_directory(root, "")?;
         tree.files.sort_by(|left, right| left.path.cmp(&right.path));
         Ok(tree)
+    }
+
+    /// Each file's path and text.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|file| (file.path.as_str(), file.text.as_str()))
     }
 
     fn read_directory(&mut self, directory: &Path, prefix: &str) -> anyhow::Result<()> {
