@@ -19,12 +19,14 @@ use crate::who::{find, found, is_way_of};
 #[inline(always)]
 fn key_of<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Address>) -> Option<&'static mut Scratch> {
     let scratch = tables.scratch()?;
+    // Over IPv6 the fragments of one packet may name different next headers, and only the first one's counts.
+    let protocol = if F::NUMBER == 4 { h.train } else { 0 };
     scratch.train = TrainKey {
         source: F::mapped(&h.source),
         destination: F::mapped(&h.destination),
         id: h.id,
         ifindex: scene.ifindex,
-        tail: (u32::from(h.train) | u32::from(scene.hook) << 8).to_le(),
+        tail: (u32::from(protocol) | u32::from(scene.hook) << 8).to_le(),
     };
     Some(scratch)
 }
@@ -41,11 +43,11 @@ fn train<T: Tables>(tables: T, scene: &Scene, key: &TrainKey) -> Option<Fragment
     }
 }
 
-/// Digest of a first fragment's length and transport header.
+/// Digest of a first fragment's length, of where its transport header lies, and of that header.
 #[inline(always)]
 fn digest<P: Packet, A>(packet: P, h: &Headers<A>) -> u32 {
     let length = h.end - h.at;
-    let mut digest = digest2(length, u32::from(h.protocol));
+    let mut digest = digest2(length | h.at << 16, u32::from(h.protocol));
     if length >= 8
         && let Some([first, second]) = packet.words::<2>(h.at)
     {

@@ -77,7 +77,7 @@ fn is_own_otherwise<F: Family, T: Tables>(tables: T, scene: &Scene, address: &F:
 #[inline(always)]
 pub const fn is_special<F: Family>(h: &Headers<F::Address>) -> bool {
     if h.fragment == fragment::LATER {
-        return false;
+        return F::NUMBER == 4 && h.protocol == protocol::IGMP;
     }
     match (F::NUMBER, h.protocol) {
         (4, protocol::IGMP) => true,

@@ -193,11 +193,25 @@ fn datagram<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene
 /// decided about; if not, the outcome is set down.
 #[inline(never)]
 fn rare<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene, h: &Headers<F::Address>) -> bool {
+    if !scene.is_from_pod() {
+        let answer = who::way::<F, T>(tables, scene, &h.source);
+        if answer != FINE {
+            outcome(tables, refusal(answer), NO_PEER, 0);
+            return false;
+        }
+    }
     if is_special::<F>(h) {
         let answer = special::<F, T, P>(tables, packet, scene, h);
         if answer == ALWAYS {
+            let is_first = h.fragment == fragment::FIRST;
+            if is_first && !begins::<F, T, P>(tables, packet, scene, h) {
+                return false;
+            }
             let how = if is_seen_before(tables, scene) { how::SILENT } else { 0 };
             outcome(tables, passing(reason::NEIGHBOUR), NO_PEER, how);
+            if is_first {
+                remember(tables, scene);
+            }
             return false;
         }
         if answer != FINE {

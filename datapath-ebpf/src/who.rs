@@ -5,7 +5,9 @@ use cellwall_datapath_common::{limits, record::event};
 
 use crate::family::Family;
 use crate::layout::Endpoint;
+use crate::scene::Scene;
 use crate::tables::Tables;
+use crate::verdict::{FINE, reason};
 
 /// How often a value is read that is being written, before it counts as torn.
 const TRIES: u32 = 4;
@@ -117,6 +119,23 @@ pub fn is_way_of<T: Tables>(tables: T, ingress: u32, sender: u32, generation: u3
 #[inline(never)]
 fn is_master_of<T: Tables>(tables: T, ingress: u32, sender: u32, generation: u32) -> bool {
     endpoint(tables, sender, generation).is_some_and(|(endpoint, _)| endpoint.master == ingress)
+}
+
+/// Whether a packet at to-pod came in by the way of its source, where that is a pod of this node. Answers [`FINE`] or a
+/// reason.
+#[inline(never)]
+pub fn way<F: Family, T: Tables>(tables: T, scene: &Scene, source: &F::Address) -> u32 {
+    let Some(found) = found(tables) else {
+        return reason::INTERNAL;
+    };
+    if !find::<F, T>(tables, scene.generation, source, found) {
+        return reason::INTERNAL;
+    }
+    if found.ifindex == 0 || is_way_of(tables, scene.ingress, found.ifindex, scene.generation) {
+        FINE
+    } else {
+        reason::SPOOFED
+    }
 }
 
 /// Finds what `address` is. Answers false where the tables never settled.

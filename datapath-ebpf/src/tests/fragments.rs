@@ -130,3 +130,47 @@ fn a_same_node_train_is_counted_once() {
     }
     assert_eq!(world.counted(), 2);
 }
+
+#[test]
+fn case_06_over_ipv6_a_train_is_known_by_its_id_whatever_its_fragments_say_of_the_protocol() {
+    let world = World::new();
+    let mut datagram = udp(1000, 53, &[0; 16]);
+    datagram[4..6].copy_from_slice(&2000_u16.to_be_bytes());
+    let behind = [&[17, 0, 1, 4, 0, 0, 0, 0][..], &datagram].concat();
+    assert!(world.from_a(&fragment6(17, 1, 1, &datagram)));
+    assert!(!world.from_a(&fragment6(60, 1, 1, &behind)), "another first fragment");
+    assert_eq!(world.refusal(), reason::FRAGMENT);
+    assert!(
+        !world.from_a(&fragment6(17, 24, 1, &[0; 16])),
+        "nothing of this id passes"
+    );
+    world.rule(EGRESS_A, WORLD, DROP);
+    datagram[1] ^= 1;
+    assert!(!world.from_a(&fragment6(17, 1, 2, &datagram)));
+    world.rule(EGRESS_A, WORLD, PASS);
+    assert!(!world.from_a(&fragment6(47, 24, 2, &[0; 16])), "follows the first");
+}
+
+#[test]
+fn case_16_memberships_in_fragments_always_pass() {
+    let world = World::new();
+    world.rule(EGRESS_A, WORLD, DROP);
+    assert!(world.from_a(&ip4_with(V4_A, V4_OUT, 2, &[], 1, 3, &[0; 16])));
+    let report = icmp(143, 0, &[0; 16]);
+    assert!(!world.from_a(&fragment6(58, 24, 1, &[0; 16])), "of what, nobody knows");
+    assert!(world.from_a(&fragment6(58, 1, 1, &report)));
+    assert!(world.from_a(&fragment6(58, 24, 1, &[0; 16])));
+}
+
+#[test]
+fn case_17_a_fragment_in_a_pods_name_comes_by_that_pods_way() {
+    let world = World::new();
+    let mut datagram = udp(1000, 53, &[0; 16]);
+    datagram[4..6].copy_from_slice(&2000_u16.to_be_bytes());
+    let first = ip4_with(V4_A, V4_B, 17, &[], 1, MORE, &datagram);
+    let later = ip4_with(V4_A, V4_B, 17, &[], 1, 3, &[0; 32]);
+    assert!(world.from_a(&first) && world.to(IF_B, IF_A, &first));
+    assert!(world.to(IF_B, BRIDGE, &later));
+    assert!(!world.to(IF_B, UPLINK, &later));
+    assert_eq!(world.refusal(), reason::SPOOFED);
+}

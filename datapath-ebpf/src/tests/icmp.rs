@@ -147,3 +147,21 @@ fn case_14_router_advertisements_are_found_behind_extension_headers() {
     assert!(!world.from_a(&ip6(V6_A, V6_OUT, 60, &bytes)));
     assert_eq!(world.refusal(), reason::ROUTER);
 }
+
+#[test]
+fn case_15_neighbour_messages_in_a_pods_name_come_by_that_pods_way() {
+    let world = World::new();
+    for message in [
+        neighbour(V6_A, 136, V6_A),
+        neighbour(V6_A, 135, V6_B),
+        neighbour(V6_A, 143, V6_A),
+    ] {
+        assert!(world.to(IF_B, IF_A, &message));
+        assert!(world.to(IF_B, BRIDGE, &message));
+        assert!(world.to(IF_B, 0, &message), "the kernel shows no way");
+        world.records();
+        assert!(!world.to(IF_B, UPLINK, &message));
+        assert_eq!(world.refusal(), reason::SPOOFED);
+    }
+    assert!(world.to(IF_B, UPLINK, &neighbour(V6_OUT, 136, V6_OUT)));
+}
