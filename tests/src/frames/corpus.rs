@@ -1,5 +1,11 @@
 //! The frames, category by category.
 
+mod chain;
+mod contents;
+mod forged;
+mod fragments;
+mod group;
+mod headers;
 mod link;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -115,4 +121,28 @@ impl Places {
 /// Names of the two families.
 fn family(v4: bool) -> &'static str {
     if v4 { "IPv4" } else { "IPv6" }
+}
+
+/// Numbers by chance, the same ones for the same seed (splitmix64).
+#[derive(Debug)]
+struct Seeded(u64);
+
+impl Seeded {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    /// A number from 0 to `end` - 1.
+    fn below(&mut self, end: usize) -> usize {
+        let end = end as u64;
+        usize::try_from(self.next() % end).expect("a small number")
+    }
 }

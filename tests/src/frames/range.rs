@@ -124,7 +124,7 @@ impl Range {
             guarded: vec![0, 1],
             drops: DROPS.to_vec(),
         };
-        let before = Counted::read(&cluster);
+        let before = quiet(&cluster, &taps);
         Self {
             reference: Reference::new(world.clone()),
             cluster,
@@ -172,6 +172,20 @@ fn forward_everything(cluster: &Cluster) {
         done.expect("the node's namespace")
             .expect("the bridge's filters can be turned off");
     }
+}
+
+/// What is counted at a moment at which no pod's own network stack sends anything.
+fn quiet(cluster: &Cluster, taps: &[Tap]) -> Counted {
+    let heard = || {
+        let all = |tap: &Tap| std::iter::from_fn(|| tap.hear(0).expect("a pod's socket")).count();
+        taps.iter().map(all).sum::<usize>()
+    };
+    let counted = wait_for(Duration::from_secs(10), || {
+        heard();
+        let counted = Counted::read(cluster);
+        (heard() == 0).then_some(counted)
+    });
+    counted.expect("the pods are quiet for a moment")
 }
 
 /// Has the bridge send what is for this link address to this port: nobody has the address, so nobody answers.
@@ -223,11 +237,11 @@ impl Range {
         let mut due: HashMap<&[u8], Vec<&str>> = HashMap::new();
         let mut refused: HashMap<&[u8], String> = HashMap::new();
         for shot in shots {
-            let expected = self.reference.judge(sender, &shot.frame);
+            let expected = self.reference.judge(sender, receiver, &shot.frame);
             self.tally.take(sender, &expected);
             match &expected {
                 Expected::Pass => due.entry(&shot.frame).or_default().push(&shot.name),
-                Expected::Refuse(_) => {
+                Expected::Refuse(_) | Expected::RefuseThere(_) => {
                     refused.insert(&shot.frame, format!("{}: {expected}", shot.name));
                 }
             }
@@ -241,8 +255,7 @@ impl Range {
         }
         let deadline = Instant::now() + PATIENCE;
         while !due.is_empty() && Instant::now() < deadline {
-            let Some(heard) = self.taps[receiver].hear().expect("the receiver's socket") else {
-                std::thread::yield_now();
+            let Some(heard) = self.taps[receiver].hear(20).expect("the receiver's socket") else {
                 continue;
             };
             if heard.left {
@@ -302,7 +315,7 @@ impl Range {
     /// Nothing may arrive late, or anywhere else.
     fn strays(&mut self) {
         for tap in &self.taps {
-            while let Some(heard) = tap.hear().expect("a pod's socket") {
+            while let Some(heard) = tap.hear(0).expect("a pod's socket") {
                 if heard.left {
                     self.tally.noise += 1;
                 } else if is_ours(&heard.frame) {
@@ -367,7 +380,8 @@ impl Tally {
         let from_pod = matches!(sender, Sender::Pod(_));
         match expected {
             Expected::Pass => self.from_pod += u64::from(from_pod),
-            Expected::Refuse(reasons) => {
+            Expected::Refuse(reasons) | Expected::RefuseThere(reasons) => {
+                self.from_pod += u64::from(matches!(expected, Expected::RefuseThere(_)));
                 self.refusals += 1;
                 for reason in reasons {
                     let bounds = self.refused.entry(reason.as_str()).or_default();

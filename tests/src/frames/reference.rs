@@ -56,6 +56,8 @@ pub enum Expected {
     Pass,
     /// It does not, for one of these reasons: where a frame is wrong in several ways, any of them may be named.
     Refuse(BTreeSet<Reason>),
+    /// It leaves the pod, and is refused where it reaches another one.
+    RefuseThere(BTreeSet<Reason>),
 }
 
 impl Expected {
@@ -73,9 +75,15 @@ impl fmt::Display for Expected {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pass => out.write_str("pass"),
-            Self::Refuse(reasons) => {
+            Self::Refuse(reasons) | Self::RefuseThere(reasons) => {
                 let names: Vec<&str> = reasons.iter().map(|reason| reason.as_str()).collect();
-                write!(out, "refuse ({})", names.join(" or "))
+                let there = matches!(self, Self::RefuseThere(_));
+                write!(
+                    out,
+                    "refuse{} ({})",
+                    if there { " there" } else { "" },
+                    names.join(" or ")
+                )
             }
         }
     }
@@ -102,6 +110,14 @@ pub struct PodAddresses {
 }
 
 impl PodAddresses {
+    fn of_family(&self, other: IpAddr) -> IpAddr {
+        if other.is_ipv4() {
+            self.v4.into()
+        } else {
+            self.v6.into()
+        }
+    }
+
     fn has(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(v4) => v4 == self.v4,
@@ -181,8 +197,8 @@ impl Reference {
         }
     }
 
-    /// What is to become of this frame, the next one that `sender` sends.
-    pub fn judge(&mut self, sender: Sender, frame: &[u8]) -> Expected {
+    /// What is to become of this frame, the next one that `sender` sends, and that the link leads to pod `receiver`.
+    pub fn judge(&mut self, sender: Sender, receiver: usize, frame: &[u8]) -> Expected {
         let Some(ethertype) = be16(frame, 12) else {
             return Expected::of([Reason::NotIp]);
         };
@@ -192,23 +208,28 @@ impl Reference {
             // A tag of old, before there was a standard.
             0x9100 => Expected::of([Reason::Vlan, Reason::NotIp]),
             0x0806 => Expected::of(arp::faults(&self.world, sender, body)),
-            0x0800 => self.ip(sender, datagram::read4(body)),
-            0x86dd => self.ip(sender, datagram::read6(body)),
+            0x0800 => self.ip(sender, receiver, datagram::read4(body)),
+            0x86dd => self.ip(sender, receiver, datagram::read6(body)),
             _ => Expected::of([Reason::NotIp]),
         }
     }
 
-    fn ip(&mut self, sender: Sender, read: datagram::Read<'_>) -> Expected {
+    fn ip(&mut self, sender: Sender, receiver: usize, read: datagram::Read<'_>) -> Expected {
         let Some((source, destination)) = read.ends else {
             return Expected::of([Reason::Malformed]);
         };
         let mut faults: Vec<Reason> = address::loopback(source, destination);
         match read.content {
-            Err(reason) => {
-                faults.push(reason);
+            Err(reasons) => {
+                faults.extend(reasons);
                 faults.extend(address::source(&self.world, sender, source, None));
             }
-            Ok(datagram) => {
+            Ok(mut datagram) => {
+                let astray = !self.world.pods[receiver].has(destination);
+                if astray && sender == Sender::Stranger {
+                    // Whoever it is for, it reaches this pod.
+                    datagram.destination = self.world.pods[receiver].of_family(destination);
+                }
                 faults.extend(address::source(&self.world, sender, source, Some(&datagram)));
                 // A frame that is wrong in itself is none of a train.
                 if faults.is_empty() {
@@ -218,6 +239,13 @@ impl Reference {
                     });
                 } else {
                     faults.extend(transport::whole(&self.world, sender, &datagram));
+                }
+                if faults.is_empty() && astray && datagram.piece.is_none() {
+                    datagram.destination = self.world.pods[receiver].of_family(destination);
+                    let there = transport::whole(&self.world, Sender::Stranger, &datagram);
+                    if !there.is_empty() {
+                        return Expected::RefuseThere(there);
+                    }
                 }
             }
         }
@@ -230,7 +258,12 @@ impl Reference {
             source: datagram.source,
             destination: datagram.destination,
             id: piece.id,
-            protocol: datagram.protocol,
+            // Over IPv6 the fragments of one packet may name different next headers.
+            protocol: if datagram.source.is_ipv4() {
+                datagram.protocol
+            } else {
+                0
+            },
         };
         if piece.offset > 0 {
             return self.later(&train, datagram, piece);

@@ -1,11 +1,13 @@
 //! Packet sockets inside network namespaces.
 
+use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use cellwall_controller::lab::inside;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::RcvBufForce;
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, send, setsockopt, socket,
@@ -19,6 +21,7 @@ const OUTGOING: u8 = 4;
 #[derive(Debug)]
 pub(super) struct Tap {
     socket: OwnedFd,
+    buffer: RefCell<Vec<u8>>,
     /// The interface's own address.
     pub(super) mac: [u8; 6],
 }
@@ -49,7 +52,11 @@ impl Tap {
             setsockopt(&socket, RcvBufForce, &(64 << 20))?;
             bind(socket.as_raw_fd(), &own)?;
             let mac = own.addr().ok_or(Errno::ENODEV)?;
-            Ok(Self { socket, mac })
+            Ok(Self {
+                socket,
+                buffer: RefCell::new(vec![0; 65_536]),
+                mac,
+            })
         })
         .map_err(io::Error::other)?
     }
@@ -60,17 +67,18 @@ impl Tap {
         Ok(())
     }
 
-    /// The next frame, if there is one.
-    pub(super) fn hear(&self) -> io::Result<Option<Heard>> {
-        let mut buffer = vec![0; 65_536];
+    /// The next frame, waited for up to `patience` milliseconds.
+    pub(super) fn hear(&self, patience: u8) -> io::Result<Option<Heard>> {
+        let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        if patience > 0 && poll(&mut ready, PollTimeout::from(patience))? == 0 {
+            return Ok(None);
+        }
+        let mut buffer = self.buffer.borrow_mut();
         match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut buffer) {
-            Ok((length, from)) => {
-                buffer.truncate(length);
-                Ok(Some(Heard {
-                    frame: buffer,
-                    left: from.is_some_and(|from| from.pkttype() == OUTGOING),
-                }))
-            }
+            Ok((length, from)) => Ok(Some(Heard {
+                frame: buffer[..length].to_vec(),
+                left: from.is_some_and(|from| from.pkttype() == OUTGOING),
+            })),
             Err(Errno::EAGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -31,8 +31,8 @@ pub(super) fn source(world: &World, sender: Sender, source: IpAddr, packet: Opti
 }
 
 /// What a host sends before it has an address: a solicitation for the address it is about to take (judged by its
-/// target), one for routers, and the membership that goes with them.
+/// target), one for routers, and the memberships that go with them.
 fn asks_for_itself(packet: &Datagram<'_>) -> bool {
     let unspecified = packet.source == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    unspecified && packet.protocol == 58 && matches!(packet.segment.first(), Some(133 | 135 | 143))
+    unspecified && packet.protocol == 58 && matches!(packet.segment.first(), Some(131..=133 | 135 | 143))
 }

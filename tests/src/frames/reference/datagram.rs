@@ -4,6 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Reason, be16};
 
+/// Bytes that a packet can have: a fragment that ends behind them lies.
+const LONGEST: usize = 65_535;
+
 /// A packet that was read.
 #[derive(Debug)]
 pub(super) struct Datagram<'a> {
@@ -28,7 +31,7 @@ pub(super) struct Piece {
 #[derive(Debug)]
 pub(super) struct Read<'a> {
     pub(super) ends: Option<(IpAddr, IpAddr)>,
-    pub(super) content: Result<Datagram<'a>, Reason>,
+    pub(super) content: Result<Datagram<'a>, Vec<Reason>>,
 }
 
 /// Reads IPv4.
@@ -36,14 +39,14 @@ pub(super) fn read4(body: &[u8]) -> Read<'_> {
     if body.len() < 20 {
         return Read {
             ends: None,
-            content: Err(Reason::Malformed),
+            content: Err(vec![Reason::Malformed]),
         };
     }
     let address = |at: usize| IpAddr::V4(Ipv4Addr::new(body[at], body[at + 1], body[at + 2], body[at + 3]));
     let ends = (address(12), address(16));
     Read {
         ends: Some(ends),
-        content: content4(body, ends).ok_or(Reason::Malformed),
+        content: content4(body, ends).ok_or_else(|| vec![Reason::Malformed]),
     }
 }
 
@@ -55,11 +58,15 @@ fn content4(body: &[u8], (source, destination): (IpAddr, IpAddr)) -> Option<Data
     }
     let fragment = be16(body, 6)?;
     let (offset, more) = (usize::from(fragment & 0x1fff) * 8, fragment & 0x2000 != 0);
+    let segment = &body[header..total];
+    if offset + segment.len() > LONGEST {
+        return None;
+    }
     Some(Datagram {
         source,
         destination,
         protocol: body[9],
-        segment: &body[header..total],
+        segment,
         piece: (more || offset > 0).then_some(Piece {
             id: u32::from(be16(body, 4)?),
             offset,
@@ -91,7 +98,7 @@ pub(super) fn read6(body: &[u8]) -> Read<'_> {
     if body.len() < 40 {
         return Read {
             ends: None,
-            content: Err(Reason::Malformed),
+            content: Err(vec![Reason::Malformed]),
         };
     }
     let address = |at: usize| {
@@ -105,52 +112,90 @@ pub(super) fn read6(body: &[u8]) -> Read<'_> {
     }
 }
 
-fn content6(body: &[u8], (source, destination): (IpAddr, IpAddr)) -> Result<Datagram<'_>, Reason> {
-    let length = usize::from(be16(body, 4).ok_or(Reason::Malformed)?);
-    if body[0] >> 4 != 6 {
-        return Err(Reason::Malformed);
+/// The fixed header and the chain.
+fn content6(body: &[u8], ends: (IpAddr, IpAddr)) -> Result<Datagram<'_>, Vec<Reason>> {
+    let length = be16(body, 4).map_or(0, usize::from);
+    let rest = body[40..].get(..length);
+    let (Some(rest), 6) = (rest, body[0] >> 4) else {
+        return Err(vec![Reason::Malformed]);
+    };
+    let mut walk = Walk {
+        next: body[6],
+        rest,
+        headers: 0,
+        fragments: 0,
+        source_routed: false,
+        piece: None,
+    };
+    let end = walk.to_the_end();
+    let too_long = walk.piece.is_some_and(|piece| piece.offset + walk.rest.len() > LONGEST);
+    if end.is_some() || walk.source_routed || too_long {
+        let malformed = (walk.source_routed || too_long).then_some(Reason::Malformed);
+        return Err(end.into_iter().chain(malformed).collect());
     }
-    let mut rest = body[40..].get(..length).ok_or(Reason::Malformed)?;
-    let mut next = body[6];
-    let mut headers = 0;
-    let mut piece: Option<Piece> = None;
-    let mut fragment_seen = false;
-    loop {
-        let later = piece.is_some_and(|piece| piece.offset > 0);
-        if later || !matches!(next, 0 | 43 | 44 | 51 | 60) {
-            return Ok(Datagram {
-                source,
-                destination,
-                protocol: next,
-                segment: rest,
-                piece,
-            });
+    Ok(Datagram {
+        source: ends.0,
+        destination: ends.1,
+        protocol: walk.next,
+        segment: walk.rest,
+        piece: walk.piece,
+    })
+}
+
+/// Along a chain of extension headers.
+struct Walk<'a> {
+    next: u8,
+    rest: &'a [u8],
+    headers: usize,
+    fragments: usize,
+    source_routed: bool,
+    piece: Option<Piece>,
+}
+
+impl Walk<'_> {
+    /// Goes on to the transport header, or in a later fragment to what it carries; answers why it came no further.
+    fn to_the_end(&mut self) -> Option<Reason> {
+        loop {
+            let later = self.piece.is_some_and(|piece| piece.offset > 0);
+            if later || !matches!(self.next, 0 | 43 | 44 | 51 | 60) {
+                return None;
+            }
+            self.headers += 1;
+            self.fragments += usize::from(self.next == 44);
+            if self.headers > 8 || self.fragments > 1 || (self.next == 0 && self.headers > 1) {
+                return Some(Reason::ExtensionChain);
+            }
+            if !self.step() {
+                // The first fragment has to hold the whole chain.
+                return Some(if self.piece.is_some() {
+                    Reason::Fragment
+                } else {
+                    Reason::ExtensionChain
+                });
+            }
         }
-        // The first fragment has to hold the whole chain.
-        let broken = if piece.is_some() {
-            Reason::Fragment
-        } else {
-            Reason::ExtensionChain
+    }
+
+    /// One header further; answers whether it was all there.
+    fn step(&mut self) -> bool {
+        let [following, size, ..] = *self.rest else {
+            return false;
         };
-        headers += 1;
-        if headers > 8 || (next == 0 && headers > 1) || (next == 44 && fragment_seen) {
-            return Err(Reason::ExtensionChain);
-        }
-        let [following, size, ..] = *rest else {
-            return Err(broken);
-        };
-        let size = match next {
+        // Segments are left: it is on its way to somewhere else than its destination says.
+        self.source_routed |= self.next == 43 && self.rest.get(3).is_some_and(|left| *left > 0);
+        let size = match self.next {
             44 => 8,
             51 => (usize::from(size) + 2) * 4,
             _ => (usize::from(size) + 1) * 8,
         };
-        let header = rest.get(..size).ok_or(broken)?;
-        if next == 44 {
-            fragment_seen = true;
-            piece = fragment6(header);
+        let Some((header, rest)) = self.rest.split_at_checked(size) else {
+            return false;
+        };
+        if self.next == 44 {
+            self.piece = fragment6(header);
         }
-        next = following;
-        rest = &rest[size..];
+        (self.next, self.rest) = (following, rest);
+        true
     }
 }
 

@@ -149,12 +149,14 @@ fn refused(world: &World, datagram: &Datagram<'_>) -> bool {
 /// Whether some packet of this protocol between these two could be dropped.
 pub(super) fn could_drop(world: &World, datagram: &Datagram<'_>) -> bool {
     let protocol = datagram.protocol;
-    let hidden = datagram.source.is_ipv6() && matches!(protocol, 0 | 43 | 44 | 51 | 60);
+    // Over IPv6 only the first fragment says which protocol it is.
+    let unknown = datagram.source.is_ipv6();
     world.drops(datagram.destination, |what| match what {
-        _ if hidden => true,
+        _ if unknown => true,
         What::Port(_) => matches!(protocol, TCP | UDP | SCTP),
         What::Icmp(_) => is(datagram, ICMP),
-        What::Icmpv6(_) => is(datagram, ICMPV6),
-        What::Protocol(number) => protocol == number,
+        What::Icmpv6(_) => false,
+        // Memberships are never dropped.
+        What::Protocol(number) => protocol == number && !is(datagram, IGMP),
     })
 }
