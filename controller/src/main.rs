@@ -6,10 +6,10 @@ use anyhow::Result;
 use cellwall_controller::cli::args::{Cli, Command};
 use cellwall_controller::cli::{check, explain, flows, listings, output, uninstall};
 use cellwall_controller::{agent, demo};
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -42,8 +42,10 @@ fn run(cli: &Cli) -> Result<u8> {
         }
         Command::Demo(args) => demo::run(args).map(failed),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "cellwall", &mut std::io::stdout());
-            Ok(0)
+            // Into memory first: clap_complete panics where the reader goes away (`| head`).
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "cellwall", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end()).map(|()| 0)
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Arguments of every command. Names are fixed: scripts are written against them.
 
+use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// Container microsegmentation in the kernel: who may open a connection to whom, at each pod's own interface.
 #[derive(Debug, Parser)]
@@ -27,6 +29,17 @@ const STYLES: Styles = Styles::styled()
     .usage(AnsiColor::Green.on_default().bold())
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
+
+impl Cli {
+    /// Reads the arguments, the program's name first; what is wrong with them, as clap says it and with its exit code.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(words)?;
+        if let Command::Explain(args) = &cli.command {
+            args.check()?;
+        }
+        Ok(cli)
+    }
+}
 
 /// Which instance, and where it keeps its state.
 #[derive(Debug, Clone, Args)]
@@ -78,7 +91,7 @@ fn instance_name(text: &str) -> Result<String, String> {
 pub enum Command {
     /// Guard this node's pods
     #[command(
-        after_help = "SIGTERM ends the agent within a second and leaves enforcement as it is.\n\nExamples:\n  \
+        after_help = "Needs root. SIGTERM ends the agent within a second and leaves enforcement as it is.\n\nExamples:\n  \
         cellwall run --manifests /etc/cellwall\n  \
         cellwall run --manifests . --instance test --listen 127.0.0.1:9470 --flow-log flows.jsonl"
     )]
@@ -103,7 +116,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  cellwall flows --since 10m --verdict DROP\n  \
         cellwall flows --follow --pod shop/db --format json")]
     Flows(FlowsArgs),
-    /// The last 64 refused flows of a pod, from the kernel, without any log
+    /// A pod's last 64 refusals, kept in the kernel, whatever became of the log
     #[command(after_help = "Examples:\n  cellwall refused shop/web")]
     Refused(RefusedArgs),
     /// Every rule with what it did
@@ -112,7 +125,7 @@ pub enum Command {
     /// Every object with what it selects now
     #[command(after_help = "Examples:\n  cellwall objects")]
     Objects(ListArgs),
-    /// Does the wall stand?
+    /// Does this node enforce, and if not, why?
     #[command(
         after_help = "Exit codes: 0 Normal, 1 Abnormal, 2 NormalToBeConfirmed, 3 no agent.\n\n\
         Examples:\n  cellwall intercept-status\n  cellwall intercept-status --format json"
@@ -129,8 +142,9 @@ pub enum Command {
     Crds,
     /// Real pods, real traffic, real verdicts, on this machine
     #[command(
-        after_help = "Needs root: it makes network namespaces and loads programs into the kernel. Leaves nothing \
-        behind.\nExit codes: 0 every verdict is what the manifests say, 1 one is not.\n\n\
+        after_help = "Needs root and the program `ip` (iproute2): it makes network namespaces and loads programs into \
+        the kernel, as an instance of its own, whatever --instance says. Leaves nothing behind.\n\
+        Exit codes: 0 every verdict is what the manifests say, 1 one is not.\n\n\
         Examples:\n  cellwall demo\n  cellwall demo --keep"
     )]
     Demo(DemoArgs),
@@ -178,7 +192,7 @@ pub struct RunArgs {
     /// Address of /healthz, /readyz, /intercept-status and /metrics; nothing else is served there
     #[arg(long, default_value = "127.0.0.1:9469", value_name = "ADDR:PORT")]
     pub listen: std::net::SocketAddr,
-    /// The agent's own log, on standard error
+    /// The agent's own log, on standard error; RUST_LOG says how much of it (info)
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
@@ -292,6 +306,24 @@ pub struct ExplainArgs {
     pub list: ListArgs,
 }
 
+impl ExplainArgs {
+    /// What clap cannot say: `-` stands alone, anything else has a TO.
+    fn check(&self) -> Result<(), clap::Error> {
+        let (kind, text) = match (self.from.as_str(), &self.to) {
+            ("-", Some(_)) => (
+                ErrorKind::ArgumentConflict,
+                "`-` reads its questions from standard input; leave out TO",
+            ),
+            ("-", None) | (_, Some(_)) => return Ok(()),
+            (_, None) => (
+                ErrorKind::MissingRequiredArgument,
+                "TO is missing: explain FROM TO [PORT[/PROTOCOL]]",
+            ),
+        };
+        Err(Cli::command().error(kind, text))
+    }
+}
+
 /// `flows`.
 #[derive(Debug, Clone, Args)]
 pub struct FlowsArgs {
@@ -305,7 +337,7 @@ pub struct FlowsArgs {
     #[arg(long, value_name = "VERDICT", ignore_case = true, value_parser = ["PASS", "ALERT", "DROP"])]
     pub verdict: Option<String>,
     /// Only flows from or to this pod
-    #[arg(long, value_name = "NS/NAME")]
+    #[arg(long, value_name = "NS/NAME", value_parser = pod_name)]
     pub pod: Option<String>,
     /// Only flows that this rule decided
     #[arg(long, value_name = "NAME")]
@@ -319,7 +351,7 @@ pub struct FlowsArgs {
 #[derive(Debug, Args)]
 pub struct RefusedArgs {
     /// The pod
-    #[arg(value_name = "NS/POD")]
+    #[arg(value_name = "NS/POD", value_parser = pod_name)]
     pub pod: String,
     /// How refusals are printed
     #[command(flatten)]
@@ -342,6 +374,16 @@ pub struct DemoArgs {
     pub keep: bool,
 }
 
+/// namespace/pod.
+fn pod_name(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(text.to_owned())
+        }
+        _ => Err("write the pod as NAMESPACE/NAME".to_owned()),
+    }
+}
+
 /// `90s`, `10m`, `24h`, `7d`: a whole number and a unit.
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     let wrong = || "write a number and a unit: 30s, 10m, 24h or 7d".to_owned();
@@ -358,4 +400,61 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
         .checked_mul(seconds)
         .map(std::time::Duration::from_secs)
         .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        Cli::read(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_exit_code_2() {
+        for line in [
+            "cellwall",
+            "cellwall unheard-of",
+            "cellwall run",
+            "cellwall run --manifests . --flow-log-pass 1/0",
+            "cellwall run --manifests . --instance a/b",
+            "cellwall explain shop/web",
+            "cellwall explain - shop/web",
+            "cellwall flows --since 10",
+            "cellwall flows --pod web",
+            "cellwall refused web",
+            "cellwall refused shop/web/0",
+        ] {
+            assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn questions_are_asked_one_by_one_or_from_standard_input() {
+        for line in [
+            "cellwall explain shop/web shop/db",
+            "cellwall explain World shop/db 53/UDP --manifests .",
+            "cellwall explain - --format json",
+        ] {
+            assert!(read(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_shows_examples_and_takes_the_instance() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("cellwall {name}")), "{name}: {help}");
+            let takes = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
+            assert!(takes("instance") && takes("state_dir"), "{name}");
+        }
+    }
 }

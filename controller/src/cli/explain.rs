@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::args::{ExplainArgs, Format, InstanceArgs};
@@ -19,19 +19,13 @@ const BATCH: usize = 1_000;
 pub fn run(instance: &InstanceArgs, args: &ExplainArgs) -> Result<bool> {
     let mut answerer = Answerer::new(instance, args)?;
     if args.from != "-" {
-        let Some(to) = args.to.clone() else {
-            bail!("TO is missing: explain FROM TO [PORT[/PROTOCOL]]")
-        };
         let asked = Asked {
             from: args.from.clone(),
-            to,
+            to: args.to.clone().unwrap_or_default(),
             port: args.port.clone(),
         };
         let answers = answerer.answer(vec![asked.line()])?;
         return print(args.list.format, &answers);
-    }
-    if args.to.is_some() {
-        bail!("`-` reads its questions from standard input; leave out TO");
     }
     let mut good = true;
     let mut lines = std::io::stdin().lock().lines();
