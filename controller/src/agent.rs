@@ -3,6 +3,7 @@
 
 mod answers;
 mod core;
+mod leave;
 mod listing;
 mod locals;
 mod reader;
@@ -20,12 +21,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::{self, Ask, Request, client};
 use crate::cli::args::{InstanceArgs, LogFormat, RunArgs};
+use crate::documents;
 use crate::http::{self, Health};
 use crate::manifest::watch::{Follower, Pace};
 use crate::records::recent::Recent;
 use crate::records::sink::Sink;
 
 use self::core::Core;
+use self::leave::Cleared;
 use self::reader::Reader;
 
 /// How often the kernel is looked at even when nothing was heard: programs, losses, ages.
@@ -35,7 +38,7 @@ const AUDIT: Duration = Duration::from_secs(2);
 pub fn run(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     logging(args.log_format);
     if !nix::unistd::geteuid().is_root() {
-        bail!("the agent needs root (or CAP_BPF and CAP_NET_ADMIN): it loads programs into the kernel");
+        bail!("the agent needs root: it loads programs into the kernel");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -71,6 +74,13 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
         .with_context(|| format!("cannot listen on {}", args.listen))?;
     // Subscribed before anything is listed: what changes in between is heard.
     let mut netlink = Watch::open().context("the kernel's interface events cannot be heard")?;
+    let hears_pods = netlink.hears_pods();
+    if !hears_pods {
+        tracing::warn!(
+            "changes inside pods are looked for every {} s: give the agent CAP_NET_BROADCAST to hear of them",
+            AUDIT.as_secs()
+        );
+    }
     // Absolute, so that a file is known again after a restart from elsewhere.
     let directory = std::path::absolute(&args.manifests).context("the manifests' directory has no absolute path")?;
     let mut files = Follower::start(vec![directory], Pace::default()).context("the manifests cannot be followed")?;
@@ -139,7 +149,7 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
                 // A scraper that went away needs no answer.
                 let _ = visit.send(core.scrape());
             }
-            _ = audit.tick() => core.audit(),
+            _ = audit.tick() => if hears_pods { core.audit() } else { core.converge() },
         }
     }
     tracing::info!("ending; enforcement stays as it is");
@@ -189,15 +199,21 @@ pub fn remove_instance(instance: &InstanceArgs) -> Result<Vec<String>> {
     if removed.any() {
         done.push(format!("{} hooks and {} maps removed", removed.hooks, removed.maps));
     }
-    for left in &removed.left {
-        done.push(format!("{} is not ours and was left", left.display()));
-    }
-    for directory in [instance.state_dir(), instance.run_dir()] {
-        match core::remove_directory(&directory) {
-            Ok(true) => done.push(format!("{} removed", directory.display())),
-            Ok(false) => {}
+    let mut left = removed.left;
+    let socket = format!("{}.sock", instance.instance);
+    for (directory, files) in [
+        (instance.state_dir(), documents::state_files()),
+        (instance.run_dir(), vec![socket]),
+    ] {
+        match leave::clear(&directory, &files) {
+            Ok(Cleared::Absent) => {}
+            Ok(Cleared::Removed) => done.push(format!("{} removed", directory.display())),
+            Ok(Cleared::Kept(others)) => left.extend(others),
             Err(error) => return Err(error).with_context(|| format!("{} cannot be removed", directory.display())),
         }
+    }
+    for left in &left {
+        done.push(format!("{} is not ours and was left", left.display()));
     }
     if done.is_empty() {
         done.push(format!("instance {:?} was not there", instance.instance));

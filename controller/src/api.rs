@@ -1,8 +1,9 @@
 //! The agent's socket: one JSON request a connection, answered by JSON lines. Reachable by root on this machine only
 //! (a file of mode 0600); nothing of it is served on a port.
 
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,8 +59,8 @@ pub struct Ask {
 /// Binds the socket; one that a dead agent left is replaced (the instance's lock has been taken before).
 pub fn bind(socket: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = socket.parent() {
-        std::fs::create_dir_all(directory)?;
-        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+        // One that is there already may be somebody else's: its mode stays. What lies in it is of mode 0600 anyhow.
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -215,5 +216,33 @@ pub mod client {
             true
         })?;
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, create_dir, metadata, set_permissions};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_alone_and_a_directory_that_was_there_keeps_its_mode() {
+        let place = tempfile::tempdir().unwrap();
+        let own = place.path().join("own/own.sock");
+        let _listener = bind(&own).unwrap();
+        assert_eq!((mode(&place.path().join("own")), mode(&own)), (0o700, 0o600));
+
+        let shared = place.path().join("open");
+        create_dir(&shared).unwrap();
+        set_permissions(&shared, Permissions::from_mode(0o755)).unwrap();
+        let socket = shared.join("open.sock");
+        for _start in 0..2 {
+            let _listener = bind(&socket).unwrap();
+            assert_eq!((mode(&shared), mode(&socket)), (0o755, 0o600));
+        }
     }
 }

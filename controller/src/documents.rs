@@ -19,6 +19,14 @@ use crate::manifest::retain::Retained;
 use crate::manifest::{json, text, typed, yaml};
 use crate::state_file::StateFile;
 
+/// Name of the file in the state directory that a [`Source`] is saved in.
+const STATE: &str = "manifests.json";
+
+/// Names of all files that an agent may leave in its state directory.
+pub fn state_files() -> Vec<String> {
+    crate::state_file::names(STATE)
+}
+
 /// Name of this node: as given, else the host name.
 pub fn node_name(given: Option<&str>) -> Result<String> {
     if let Some(name) = given.filter(|name| !name.is_empty()) {
@@ -176,7 +184,7 @@ pub struct Source {
 impl Source {
     /// Goes on from what an earlier process saved: a file that does not parse now keeps what it said then.
     pub fn open(state_dir: &Path) -> Self {
-        let state = StateFile::new(state_dir, "manifests.json");
+        let state = StateFile::new(state_dir, STATE);
         let retained = state.load().unwrap_or_else(|error| {
             tracing::error!(%error, "what was valid before is not known; what is valid now counts");
             None

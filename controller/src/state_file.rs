@@ -27,6 +27,16 @@ pub enum StateError {
     Json { source: serde_json::Error },
 }
 
+/// What a replacement is written to first.
+const NEW: &str = "new";
+/// What a file is set aside as.
+const BROKEN: &str = "broken";
+
+/// Every name that the state file `name` may have in its directory.
+pub fn names(name: &str) -> Vec<String> {
+    vec![name.to_owned(), format!("{name}.{NEW}"), format!("{name}.{BROKEN}")]
+}
+
 /// A file of the state directory.
 #[derive(Debug, Clone)]
 pub struct StateFile {
@@ -56,7 +66,7 @@ impl StateFile {
         match checked(&text).and_then(|body| serde_json::from_slice(body).map_err(|_| "not the JSON expected")) {
             Ok(state) => Ok(Some(state)),
             Err(what) => {
-                let broken = self.path.with_added_extension("broken");
+                let broken = self.path.with_added_extension(BROKEN);
                 fs::rename(&self.path, &broken).map_err(self.io("set aside"))?;
                 Err(StateError::Broken {
                     path: self.path.display().to_string(),
@@ -70,7 +80,7 @@ impl StateFile {
     pub fn save(&self, state: &impl Serialize) -> Result<(), StateError> {
         let body = serde_json::to_vec(state).map_err(|source| StateError::Json { source })?;
         let header = format!("cellwall-state {:08x} {}\n", crc32fast::hash(&body), body.len());
-        let beside = self.path.with_added_extension("new");
+        let beside = self.path.with_added_extension(NEW);
         if let Some(directory) = self.path.parent() {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -137,6 +147,10 @@ mod tests {
                 "cut at {cut}"
             );
             assert!(path.with_added_extension("broken").exists());
+            for entry in fs::read_dir(directory.path().join("below")).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                assert!(names("policy.json").contains(&name), "{name} would be left behind");
+            }
             fs::write(&path, whole).unwrap();
         }
     }

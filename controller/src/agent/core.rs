@@ -1,7 +1,6 @@
 //! What the loop works on: the world, what was compiled of it, and the kernel that is to say so.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -14,11 +13,12 @@ use cellwall_datapath::kernel::{Instance, Opening, Options, Place};
 use cellwall_datapath::links::{self, Links};
 use cellwall_policy::compile::Compiler;
 use cellwall_policy::compiled::{Change, RuleCard, RuleSlot};
-use cellwall_policy::diagnostic::Diagnostic;
+use cellwall_policy::diagnostic::{Diagnostic, Severity};
 use cellwall_policy::model::{Mode, Name, Startup};
 use cellwall_policy::world::World;
 use tokio::sync::watch;
 
+use super::listing;
 use super::locals::Locals;
 use super::reader::Tally;
 use crate::cli::args::{InstanceArgs, PassSample, RunArgs};
@@ -45,9 +45,12 @@ pub(super) struct Core {
     pub(super) directory: Arc<Directory>,
     /// Cards of the slots in use.
     pub(super) cards: BTreeMap<RuleSlot, RuleCard>,
-    pub(super) found: Vec<Diagnostic>,
+    /// What was found wrong with the world, and told.
+    pub(super) found: BTreeSet<Diagnostic>,
     sample: PassSample,
     fresh: bool,
+    /// Whether what an agent of another layout left in the kernel is gone.
+    alone: bool,
     pub(super) applies: ApplyDuration,
     /// Why the wanted policy is not realised; none: it is.
     pub(super) refused: Option<String>,
@@ -97,9 +100,10 @@ impl Core {
             realiser,
             directory,
             cards: BTreeMap::new(),
-            found: Vec::new(),
+            found: BTreeSet::new(),
             sample: args.flow_log_pass,
             fresh: true,
+            alone: false,
             applies: ApplyDuration::default(),
             refused: None,
             unguarded: BTreeMap::new(),
@@ -175,6 +179,7 @@ impl Core {
         }
         self.detach(&former);
         self.guard();
+        self.retire_others();
         self.tell();
     }
 
@@ -184,7 +189,7 @@ impl Core {
         let update = self
             .compiler
             .update(&self.world, touched, &self.locals.links, generation);
-        self.found = update.diagnostics;
+        self.tell_findings(update.diagnostics);
         for change in &update.changes {
             let Change::Rule(slot, card) = change else { continue };
             match card {
@@ -229,6 +234,19 @@ impl Core {
         if let Err(error) = self.realiser.settle(self.instance.maps_mut()) {
             tracing::warn!("left-overs of the last change stay for now: {}", chain(&error));
         }
+    }
+
+    /// Tells what was found wrong with the world; again only when it came anew.
+    fn tell_findings(&mut self, conflicts: Vec<Diagnostic>) {
+        let mut found: BTreeSet<Diagnostic> = conflicts.into_iter().collect();
+        found.extend(listing::dangling(&self.world));
+        for one in found.difference(&self.found) {
+            match one.severity {
+                Severity::Error => tracing::error!("{one}"),
+                Severity::Warning => tracing::warn!("{one}"),
+            }
+        }
+        self.found = found;
     }
 
     fn switches(&self) -> u32 {
@@ -276,6 +294,27 @@ impl Core {
         }
     }
 
+    /// Once this layout's policy decides everywhere, another's programs go: until then both judge, and what either
+    /// drops is dropped.
+    fn retire_others(&mut self) {
+        if self.alone || self.fresh || !self.unguarded.is_empty() {
+            return;
+        }
+        match self.instance.retire_others() {
+            Ok(removed) => {
+                self.alone = true;
+                if removed.any() {
+                    tracing::info!(
+                        hooks = removed.hooks,
+                        maps = removed.maps,
+                        "another layout's programs were removed"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!("another layout's programs stay for now: {}", chain(&error)),
+        }
+    }
+
     /// Takes the programs off interfaces that are nobody's any more, and pins of interfaces that are gone away.
     fn detach(&mut self, former: &Locals) {
         for (ifindex, link) in &former.hosts {
@@ -320,13 +359,4 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Removes a directory of ours with all that is in it; false where there is none.
-pub(super) fn remove_directory(directory: &Path) -> std::io::Result<bool> {
-    match std::fs::remove_dir_all(directory) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }

@@ -1,9 +1,10 @@
-//! Rows of `rules` and `objects`.
+//! Rows of `rules` and `objects`, and rules that name what is not there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use cellwall_datapath::abi::Counter;
+use cellwall_policy::diagnostic::{Diagnostic, Problem, Severity};
 use cellwall_policy::evaluate::objects_of_pod;
 use cellwall_policy::model::{DefenseRule, Entity, Name, NetworkObject, Pod, Selector, Side};
 use cellwall_policy::world::World;
@@ -95,4 +96,89 @@ pub(super) fn objects(world: &World) -> Vec<Value> {
         })
     };
     world.objects().map(row).collect()
+}
+
+/// Enabled rules that name an object that does not exist: they enforce nothing, and must not do so in silence.
+pub(super) fn dangling(world: &World) -> impl Iterator<Item = Diagnostic> + '_ {
+    let sides = world.rules().filter(|rule| rule.enabled).flat_map(|rule| {
+        let sides = [
+            ("spec.source.object", &rule.source),
+            ("spec.destination.object", &rule.destination),
+        ];
+        sides.map(|(field, side)| (rule, field, side))
+    });
+    sides.filter_map(|(rule, field, side)| match side {
+        Side::Object(object) if world.object(object).is_none() => Some(Diagnostic {
+            severity: Severity::Error,
+            problem: Problem::DanglingObject,
+            kind: "DefenseRule",
+            name: rule.name.to_string(),
+            field,
+            message: format!(
+                "no NetworkObject is named {:?}: the rule enforces nothing; create the object or correct the name",
+                &**object
+            ),
+        }),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents;
+
+    const MANIFESTS: &str = r#"
+apiVersion: cellwall.io/v1alpha1
+kind: NetworkObject
+metadata: {name: web}
+spec: {namespaces: [shop]}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: both-there}
+spec: {source: {object: web}, destination: {entity: Any}, action: Pass, priority: 1}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: half-there}
+spec: {source: {object: web}, destination: {object: absent}, action: Drop, priority: 2}
+---
+apiVersion: cellwall.io/v1alpha1
+kind: DefenseRule
+metadata: {name: switched-off}
+spec: {source: {object: absent}, destination: {entity: Any}, action: Drop, priority: 3, enabled: false}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, namespace: shop}
+spec: {containers: [{name: web, image: nginx}]}
+status: {podIP: 192.0.2.10}
+"#;
+
+    fn world() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("all.yaml"), MANIFESTS).unwrap();
+        let read = documents::read(&[directory.path().to_owned()]);
+        assert!(read.problems.is_empty(), "{:?}", read.problems);
+        documents::world(&read, "node-0")
+    }
+
+    #[test]
+    fn a_rule_that_names_no_object_is_told_with_its_field() {
+        let told: Vec<(String, &str)> = dangling(&world()).map(|one| (one.name, one.field)).collect();
+        assert_eq!(told, [("half-there".to_owned(), "spec.destination.object")]);
+    }
+
+    #[test]
+    fn rows_of_rules_have_the_keys_that_scripts_read_in_deciding_order() {
+        let rows = rules(&world(), &HashMap::new(), |_| Timestamp::UNIX_EPOCH);
+        let names: Vec<&str> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
+        assert_eq!(names, ["both-there", "half-there", "switched-off"]);
+        let expected = json!({
+            "name": "both-there", "priority": 1, "action": "Pass", "enabled": true, "source_pods": 1,
+            "destination_pods": 1, "flows": 0, "packets": 0, "bytes": 0, "last_hit": null,
+        });
+        assert_eq!(rows[0], expected);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cellwall_datapath::attach::HookState;
 use cellwall_datapath::counters;
 use cellwall_policy::model::Mode;
 
@@ -75,23 +76,21 @@ impl Core {
     fn programs_attached(&self) -> Condition {
         let kind = "ProgramsAttached";
         let all = self.locals.hosts.len();
-        let mut sound = 0;
+        let (mut sound, mut unseen) = (0, 0);
         let mut bad = Vec::new();
         for link in self.locals.hosts.values() {
             match self.instance.inspect(link) {
-                Ok(hooks) if hooks.iter().all(cellwall_datapath::attach::HookState::is_sound) => sound += 1,
+                Ok(hooks) if hooks.iter().all(HookState::is_sound) => {
+                    sound += 1;
+                    unseen += usize::from(hooks.iter().any(|hook| hook.ahead.is_none()));
+                }
                 Ok(hooks) => bad.push(format!("{}: {hooks:?}", link.name)),
                 Err(error) => bad.push(format!("{}: {}", link.name, chain(&error))),
             }
         }
         bad.extend(self.locals.missing.iter().cloned());
         if bad.is_empty() {
-            return Condition::new(
-                kind,
-                true,
-                "AllAttached",
-                format!("{sound} of {all} pod interfaces, first in the chain"),
-            );
+            return Condition::new(kind, true, "AllAttached", attached(sound, all, unseen));
         }
         Condition::new(
             kind,
@@ -103,11 +102,11 @@ impl Core {
 
     fn policy_synced(&self) -> Condition {
         let kind = "PolicySynced";
-        let problems = self.source.problems().len();
+        let problems = self.source.problems().len() + self.found.len();
         let noted = if problems == 0 {
             String::new()
         } else {
-            format!("; {problems} findings in the manifests, see the log")
+            format!("; {problems} findings in the manifests, see the log or `cellwall check`")
         };
         match &self.refused {
             None => Condition::new(
@@ -179,5 +178,27 @@ impl Core {
                 ),
             ),
         }
+    }
+}
+
+/// What is said of `all` interfaces where nothing is wrong; of `unseen` the kernel does not tell who else is there.
+fn attached(sound: usize, all: usize, unseen: usize) -> String {
+    if unseen == 0 {
+        return format!("{sound} of {all} pod interfaces, first in the chain");
+    }
+    format!(
+        "{sound} of {all} pod interfaces; whether another program is ahead of ours is not seen on {unseen}: give the agent CAP_SYS_ADMIN"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::attached;
+
+    #[test]
+    fn first_in_the_chain_is_said_only_where_it_was_seen() {
+        assert_eq!(attached(2, 2, 0), "2 of 2 pod interfaces, first in the chain");
+        assert!(attached(2, 2, 1).contains("not seen on 1"));
+        assert!(!attached(2, 2, 1).contains("first"));
     }
 }
