@@ -44,3 +44,20 @@ fn heading(number: &str, text: &str) -> Result<()> {
     line("")?;
     line(&paint(&format!("{number}. {text}"), "1"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::documents;
+    use cellwall_policy::diagnostic;
+
+    #[test]
+    fn the_manifests_of_the_demo_have_nothing_wrong_with_them() {
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
+        let reading = documents::read(&[manifests]);
+        assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+        assert_eq!(reading.documents.len(), 19);
+        assert_eq!(diagnostic::examine(&documents::world(&reading, "demo-node")), []);
+    }
+}

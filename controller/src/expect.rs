@@ -87,3 +87,40 @@ pub fn broken(world: &World, expected: &Expectation) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::documents;
+
+    #[test]
+    fn what_the_readme_shows_is_valid_and_holds() {
+        let blocks: Vec<&str> = include_str!("../../README.md")
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+            .collect();
+        let [policy, pod, expectations] = blocks.as_slice() else {
+            panic!("the README shows a policy, a pod and expectations");
+        };
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("policy.yaml", (*policy).to_owned()),
+            ("web.yaml", (*pod).to_owned()),
+            ("db.yaml", pod.replace("web", "db")),
+        ] {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        let reading = documents::read(&[directory.path().to_owned()]);
+        assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+        let world = documents::world(&reading, "node-0");
+        let list = documents::json_of(Path::new("expectations.yaml"), expectations.as_bytes()).unwrap();
+        let expected = read(&list).unwrap();
+        assert_eq!(expected.len(), 2);
+        for one in &expected {
+            assert_eq!(broken(&world, one), None);
+        }
+    }
+}

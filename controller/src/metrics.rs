@@ -254,4 +254,49 @@ mod tests {
         assert!(text.contains("cellwall_apply_duration_seconds_bucket"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
+
+    #[test]
+    fn every_name_that_dashboards_read_is_there() {
+        let verdict = VerdictLabels {
+            verdict: "DROP".into(),
+            applied: "Drop".into(),
+            reason: "RULE".into(),
+            hook: "FROM_POD".into(),
+        };
+        let rule = RuleLabels {
+            rule: "deny".into(),
+            action: "Drop".into(),
+        };
+        let scrape = Scrape {
+            verdicts: vec![(verdict, Totals::default())],
+            rules: vec![(rule, Totals::default())],
+            maps: vec![("POLICY".into(), 1, 2)],
+            maps_refused: vec![("FLOWS".into(), 0)],
+            lost: vec![("sink".into(), 0)],
+            ..Scrape::default()
+        };
+        let text = render(&scrape, &ApplyDuration::default());
+        for sample in [
+            "cellwall_flows_total{verdict=\"DROP\",applied=\"Drop\",reason=\"RULE\",hook=\"FROM_POD\"} 0",
+            "cellwall_packets_total{",
+            "cellwall_traffic_bytes_total{",
+            "cellwall_rule_flows_total{",
+            "cellwall_rule_packets_total{",
+            "cellwall_rule_traffic_bytes_total{",
+            "cellwall_map_entries{map=\"POLICY\"} 1",
+            "cellwall_map_capacity{map=\"POLICY\"} 2",
+            "cellwall_map_full_total{",
+            "cellwall_records_lost_total{reason=\"sink\"} 0",
+            "cellwall_records_received_total 0",
+            "cellwall_policy_generation_wanted 0",
+            "cellwall_policy_generation_realised 0",
+            "cellwall_policy_age_seconds 0",
+            "cellwall_apply_duration_seconds_count 0",
+            "cellwall_pods_protected 0",
+            "cellwall_pods_not_enforceable 0",
+            "cellwall_build_info{version=",
+        ] {
+            assert!(text.lines().any(|line| line.starts_with(sample)), "{sample}\n{text}");
+        }
+    }
 }

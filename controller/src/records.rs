@@ -10,3 +10,21 @@ pub mod sink;
 
 pub use directory::{Directory, Party};
 pub use flow::{FlowEnd, FlowRecord, RuleName};
+
+#[cfg(test)]
+mod tests {
+    use cellwall_policy::model::Reason;
+
+    #[test]
+    fn every_reason_of_a_record_is_explained_where_readers_are_sent() {
+        let page = include_str!("../../ARCHITECTURE.md");
+        let explained: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+            .flat_map(|(names, _)| names.split(", "))
+            .collect();
+        for reason in Reason::ALL {
+            assert!(explained.contains(&reason.name()), "{reason} has no line");
+        }
+    }
+}

@@ -117,4 +117,42 @@ mod tests {
         assert_eq!(protocol(58, true), "58");
         assert_eq!(protocol(47, true), "47");
     }
+
+    #[test]
+    fn a_record_has_the_keys_that_scripts_read() {
+        let record = FlowRecord {
+            time: Timestamp::UNIX_EPOCH,
+            node: "node-0".into(),
+            verdict: "DROP".into(),
+            action: None,
+            applied: "Drop".into(),
+            reason: "SPOOFED".into(),
+            rule: None,
+            generation: 1,
+            hook: "FROM_POD".into(),
+            protocol: "TCP".into(),
+            tcp_flags: Some("SYN".into()),
+            icmp_type: None,
+            source: FlowEnd::default(),
+            destination: FlowEnd::default(),
+            attempts: 1,
+            first_seen: Timestamp::UNIX_EPOCH,
+            last_seen: Timestamp::UNIX_EPOCH,
+        };
+        let line = serde_json::to_string(&record).unwrap();
+        let end = r#"{"ip":null,"port":null,"namespace":null,"pod":null,"uid":null,"app":null,"images":[],"labels":{},"objects":[],"entity":null}"#;
+        let expected = format!(
+            r#"{{"time":"1970-01-01T00:00:00Z","node":"node-0","verdict":"DROP","action":null,"applied":"Drop","reason":"SPOOFED","rule":null,"generation":1,"hook":"FROM_POD","protocol":"TCP","tcp_flags":"SYN","source":{end},"destination":{end},"attempts":1,"first_seen":"1970-01-01T00:00:00Z","last_seen":"1970-01-01T00:00:00Z"}}"#
+        );
+        assert_eq!(line, expected);
+        let rule = RuleName {
+            name: "deny".into(),
+            uid: "u-0".into(),
+            priority: 7,
+        };
+        assert_eq!(
+            serde_json::to_string(&rule).unwrap(),
+            r#"{"name":"deny","uid":"u-0","priority":7}"#
+        );
+    }
 }
