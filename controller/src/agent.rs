@@ -3,6 +3,7 @@
 
 mod answers;
 mod core;
+mod guard;
 mod leave;
 mod listing;
 mod locals;
