@@ -3,7 +3,7 @@
 //!
 //! [`evaluate`] answers what people ask (from whom to whom, see [`Question`]); [`at_hook`] answers what one hook of one
 //! pod says of one packet that opens a flow, which is what the compiled tables and the kernel are compared with.
-//! [`identify`] says who has an address.
+//! [`identify`] says who has an address; [`Identities`] says the same for those who ask all the time.
 //!
 //! Where the rules leave a choice, this is what holds here; every choice takes the reading that does not widen:
 //!
@@ -37,6 +37,7 @@ mod ends;
 mod flow;
 mod hook;
 mod identity;
+mod index;
 mod objects;
 mod question;
 mod rules;
@@ -46,6 +47,7 @@ pub use answer::{Answer, Backend, Considered, RuleRef, WhyNot};
 pub use flow::evaluate;
 pub use hook::{HookQuestion, at_hook};
 pub use identity::{Identity, What, identify, objects_of_pod};
+pub use index::Identities;
 pub use question::{AskedProtocol, End, Question, QuestionError};
 
 use crate::model::Protocol;

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use cellwall_datapath::abi::{Cell, Record, hook, record};
 use cellwall_policy::compiled::RuleCard;
-use cellwall_policy::evaluate::{What, identify, objects_of_pod};
+use cellwall_policy::evaluate::{Identities, What, objects_of_pod};
 use cellwall_policy::model::{Action, Address, Name, Pod, Reason};
 use cellwall_policy::world::World;
 use dashmap::DashMap;
@@ -34,12 +34,41 @@ pub struct Party {
     pub entity: Option<String>,
 }
 
+/// A world, and what was found out about addresses in it: it goes with its world, so that nothing outlives a change.
+#[derive(Debug)]
+struct Snapshot {
+    world: World,
+    /// Made when the first record asks.
+    identities: OnceLock<Identities>,
+    by_address: DashMap<IpAddr, Arc<Party>>,
+}
+
+impl Snapshot {
+    fn of(world: World) -> Arc<Self> {
+        Arc::new(Self {
+            world,
+            identities: OnceLock::new(),
+            by_address: DashMap::new(),
+        })
+    }
+
+    fn party(&self, ip: IpAddr) -> Arc<Party> {
+        if let Some(known) = self.by_address.get(&ip) {
+            return known.clone();
+        }
+        let party = Arc::new(Party::of_address(self, ip));
+        if self.by_address.len() < MOST {
+            self.by_address.insert(ip, party.clone());
+        }
+        party
+    }
+}
+
 /// Who is who.
 #[derive(Debug)]
 pub struct Directory {
     node: String,
-    world: RwLock<Arc<World>>,
-    by_address: DashMap<IpAddr, Arc<Party>>,
+    snapshot: RwLock<Arc<Snapshot>>,
     by_interface: DashMap<u32, Arc<Party>>,
     rules: DashMap<u32, RuleCard>,
 }
@@ -49,8 +78,7 @@ impl Directory {
     pub fn new(world: World) -> Self {
         Self {
             node: world.node().to_string(),
-            world: RwLock::new(Arc::new(world)),
-            by_address: DashMap::new(),
+            snapshot: RwLock::new(Snapshot::of(world)),
             by_interface: DashMap::new(),
             rules: DashMap::new(),
         }
@@ -58,13 +86,13 @@ impl Directory {
 
     /// The world has changed: `interfaces` are those guarded now and the UIDs of their pods.
     pub fn world_changed(&self, world: World, interfaces: impl IntoIterator<Item = (u32, Option<Name>)>) {
-        let world = Arc::new(world);
-        *self.world.write().unwrap_or_else(PoisonError::into_inner) = world.clone();
-        self.by_address.clear();
+        let snapshot = Snapshot::of(world);
+        let world = &snapshot.world;
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
         let mut seen = std::collections::BTreeSet::new();
         for (ifindex, uid) in interfaces {
             seen.insert(ifindex);
-            let party = uid.and_then(|uid| world.pod(&uid).map(|pod| Party::of_pod(&world, pod)));
+            let party = uid.and_then(|uid| world.pod(&uid).map(|pod| Party::of_pod(world, pod)));
             self.by_interface.insert(ifindex, Arc::new(party.unwrap_or_default()));
         }
         self.by_interface.retain(|ifindex, _| seen.contains(ifindex));
@@ -75,20 +103,9 @@ impl Directory {
         self.rules.insert(slot, card);
     }
 
-    /// The world as the reader sees it.
-    pub fn world(&self) -> Arc<World> {
-        self.world.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn party(&self, ip: IpAddr) -> Arc<Party> {
-        if let Some(known) = self.by_address.get(&ip) {
-            return known.clone();
-        }
-        let party = Arc::new(Party::of_address(&self.world(), ip));
-        if self.by_address.len() < MOST {
-            self.by_address.insert(ip, party.clone());
-        }
-        party
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone();
+        snapshot.party(ip)
     }
 
     /// What a record of the kernel says, in words. `wall` turns the kernel's monotonic nanoseconds into time.
@@ -187,8 +204,10 @@ impl Party {
         }
     }
 
-    fn of_address(world: &World, ip: IpAddr) -> Self {
-        let identity = identify(world, Address::new(ip));
+    fn of_address(snapshot: &Snapshot, ip: IpAddr) -> Self {
+        let world = &snapshot.world;
+        let identities = snapshot.identities.get_or_init(|| Identities::of(world));
+        let identity = identities.identify(Address::new(ip));
         match &identity.what {
             What::Pod(pod) => Self::of_pod(world, pod),
             _ => Self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::objects;
-use crate::model::{Address, Cidr, Entity, Name, Node, Pod};
+use crate::model::{Address, Entity, Name, Node, Pod};
 use crate::world::World;
 
 /// Who has an address.
@@ -69,7 +69,11 @@ impl Identity {
 
 /// Says who has `address` in `world`.
 pub fn identify(world: &World, address: Address) -> Identity {
-    let what = what(world, address);
+    with_objects(world, address, what(world, address))
+}
+
+/// The identity of `address`, which is `what`.
+pub(super) fn with_objects(world: &World, address: Address, what: What) -> Identity {
     let objects = match &what {
         What::Pod(pod) => objects_of_pod(world, pod),
         // Ranges speak of nodes, outside and multicast addresses, and of nothing else.
@@ -107,7 +111,7 @@ fn what(world: &World, address: Address) -> What {
     if world.services().any(|service| service.external_ips.contains(&address)) {
         return What::ExternalIp;
     }
-    if pod_ranges(world).iter().any(|range| range.contains(address)) {
+    if of_pod_range(world, address) {
         return What::Unresolved;
     }
     What::Outside
@@ -164,8 +168,9 @@ pub(super) fn addresses_of_node(world: &World, name: &str) -> Vec<Address> {
     status.chain(reported).copied().collect()
 }
 
-/// The pod ranges: those that the Nodes tell and those that the switches tell.
-fn pod_ranges(world: &World) -> Vec<Cidr> {
+/// Whether `address` lies in a pod range: of those that the Nodes tell and those that the switches tell.
+pub(super) fn of_pod_range(world: &World, address: Address) -> bool {
     let told = world.nodes().flat_map(|node| node.pod_cidrs.iter().copied());
-    told.chain(world.defense().pod_cidrs).collect()
+    told.chain(world.defense().pod_cidrs)
+        .any(|range| range.contains(address))
 }
