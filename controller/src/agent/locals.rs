@@ -30,20 +30,12 @@ impl Locals {
     /// Looks at the kernel for the local pods among `documents`.
     pub(super) fn look(links: &mut Links, world: &World, documents: &[Converted]) -> Self {
         let mut found = Self::default();
-        match links.addresses() {
-            Ok(all) => {
-                found.node = all
-                    .iter()
-                    .map(|a| Address::new(a.ip))
-                    .filter(|a| !a.is_loopback())
-                    .collect();
-            }
-            Err(error) => found
+        let addresses = links.addresses().unwrap_or_else(|error| {
+            found
                 .missing
-                .push(format!("the node's own addresses cannot be listed: {error}")),
-        }
-        found.node.sort_unstable();
-        found.node.dedup();
+                .push(format!("the node's own addresses cannot be listed: {error}"));
+            Vec::new()
+        });
         let local = local_pods(world, documents);
         let mut owners: BTreeMap<NamespaceId, Name> = BTreeMap::new();
         let mut ids = Vec::new();
@@ -74,6 +66,7 @@ impl Locals {
                             .push(format!("pod {}/{}: {error}", pod.namespace, pod.name)),
                     }
                 }
+                found.node = of_node(&addresses, &host);
                 found.all = host;
             }
             Err(error) => found.missing.push(format!("interfaces cannot be listed: {error}")),
@@ -118,6 +111,9 @@ impl Locals {
             .collect();
         if self.all.is_empty() {
             self.all.clone_from(&former.all);
+        }
+        if self.node.is_empty() {
+            self.node.clone_from(&former.node);
         }
         for link in &former.links {
             let Some(uid) = &link.pod else { continue };
@@ -173,6 +169,24 @@ impl Locals {
     }
 }
 
+/// Where kube-proxy in its IPVS mode keeps the addresses of all Services, so that the kernel takes packets to them in:
+/// the node answers at none of them, and they are the Services', not the node's.
+const IPVS: &str = "kube-ipvs0";
+
+/// The addresses of the node itself, of those on its interfaces.
+fn of_node(addresses: &[links::Address], interfaces: &[links::Link]) -> Vec<Address> {
+    let is_ipvs = |ifindex: u32| {
+        let mut there = interfaces.iter().filter(|link| link.ifindex == ifindex);
+        there.any(|link| link.name == IPVS && link.kind == "dummy")
+    };
+    let own = addresses.iter().filter(|address| !is_ipvs(address.ifindex));
+    let mut own: Vec<Address> = own.map(|address| Address::new(address.ip)).collect();
+    own.retain(|address| !address.is_loopback());
+    own.sort_unstable();
+    own.dedup();
+    own
+}
+
 /// Live pods of this node that name a network namespace, in the order of their UIDs.
 fn local_pods<'a>(world: &World, documents: &'a [Converted]) -> Vec<(&'a Pod, &'a str)> {
     let mut local: Vec<(&Pod, &str)> = documents
@@ -185,4 +199,56 @@ fn local_pods<'a>(world: &World, documents: &'a [Converted]) -> Vec<(&'a Pod, &'
         .collect();
     local.sort_unstable_by(|a, b| a.0.uid.cmp(&b.0.uid));
     local
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(ifindex: u32, name: &str, kind: &str) -> links::Link {
+        links::Link {
+            ifindex,
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            mac: None,
+            master: None,
+            peer: None,
+            up: true,
+            loopback: false,
+        }
+    }
+
+    fn at(ifindex: u32, ip: &str) -> links::Address {
+        links::Address {
+            ifindex,
+            ip: ip.parse().unwrap(),
+            prefix: 32,
+        }
+    }
+
+    #[test]
+    fn service_addresses_that_kube_proxy_keeps_on_its_dummy_are_not_the_nodes() {
+        let interfaces = [
+            interface(1, "lo", ""),
+            interface(2, "eth0", ""),
+            interface(3, "kube-ipvs0", "dummy"),
+            interface(4, "nodelocaldns", "dummy"),
+        ];
+        let addresses = [
+            at(1, "127.0.0.1"),
+            at(2, "198.51.100.1"),
+            at(2, "2001:db8:2::1"),
+            at(3, "203.0.113.10"),
+            at(4, "169.254.20.10"),
+        ];
+        let expected = ["169.254.20.10", "198.51.100.1", "2001:db8:2::1"].map(|one| one.parse().unwrap());
+        assert_eq!(of_node(&addresses, &interfaces), expected);
+    }
+
+    #[test]
+    fn a_veth_that_takes_the_dummys_name_hides_no_address() {
+        let addresses = [at(3, "203.0.113.10")];
+        assert_eq!(of_node(&addresses, &[interface(3, "kube-ipvs0", "veth")]).len(), 1);
+        assert_eq!(of_node(&addresses, &[]).len(), 1);
+    }
 }
