@@ -36,7 +36,8 @@ pub const REASON_COUNTERS: &str = "REASON_COUNTERS";
 pub const EVENT_COUNTERS: &str = "EVENT_COUNTERS";
 /// Ring buffer of [`crate::Record`].
 pub const RECORDS: &str = "RECORDS";
-/// Array of [`crate::Refused`]: [`crate::limits::REFUSED_PER_ENDPOINT`] for each endpoint slot.
+/// Array of [`crate::Refused`]: [`crate::limits::REFUSED_PER_ENDPOINT`] for each endpoint slot. They stay when another
+/// interface gets the slot: each names its own.
 pub const REFUSED: &str = "REFUSED";
 /// Array of `u64` by endpoint slot: refusals so far; the next one goes to this modulo the number kept.
 pub const REFUSED_NEXT: &str = "REFUSED_NEXT";

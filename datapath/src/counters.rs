@@ -3,6 +3,7 @@
 
 mod sweep;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cellwall_datapath_common::limits::REFUSED_PER_ENDPOINT;
@@ -106,8 +107,8 @@ pub fn events(kernel: &impl Kernel) -> Result<Events, KernelError> {
     })
 }
 
-/// The last refusals of the endpoint in `slot`, oldest first: at most [`REFUSED_PER_ENDPOINT`]. One that is being
-/// written while we read may be half old, half new.
+/// The last refusals in `slot`, oldest first: at most [`REFUSED_PER_ENDPOINT`], of every endpoint that had the slot. One
+/// that is being written while we read may be half old, half new.
 pub fn refused(kernel: &impl Kernel, slot: u32) -> Result<Vec<Refused>, KernelError> {
     let map = MapName::RefusedNext;
     let next = read(kernel, map, slot)?;
@@ -121,6 +122,35 @@ pub fn refused(kernel: &impl Kernel, slot: u32) -> Result<Vec<Refused>, KernelEr
         refused.extend(events::decode(&read(kernel, MapName::Refused, index)?));
     }
     Ok(refused)
+}
+
+/// The last refusals at each of `interfaces`, oldest first: at most [`REFUSED_PER_ENDPOINT`] of each, none older than the
+/// time given with it (`CLOCK_MONOTONIC` nanoseconds: an index may have been another interface's before). Looked for in
+/// every slot: a change moves an endpoint to another one, and what was refused before stays in the former, whoever has
+/// that now, until as many newer ones have been kept there.
+pub fn refused_at(kernel: &impl Kernel, interfaces: &BTreeMap<u32, u64>) -> Result<Vec<Refused>, KernelError> {
+    let mut slots = Vec::new();
+    kernel.visit(MapName::RefusedNext, &mut |slot, next| {
+        if next.iter().any(|byte| *byte != 0) {
+            slots.extend(slot.try_into().ok().map(u32::from_ne_bytes));
+        }
+    })?;
+    let mut found: BTreeMap<u32, Vec<Refused>> = BTreeMap::new();
+    for slot in slots {
+        for one in refused(kernel, slot)? {
+            if interfaces.get(&one.ifindex).is_some_and(|since| one.time >= *since) {
+                found.entry(one.ifindex).or_default().push(one);
+            }
+        }
+    }
+    let most = REFUSED_PER_ENDPOINT as usize;
+    let mut last = Vec::new();
+    for mut of_one in found.into_values() {
+        of_one.sort_by_key(|one| one.time);
+        last.extend_from_slice(&of_one[of_one.len().saturating_sub(most)..]);
+    }
+    last.sort_by_key(|one| one.time);
+    Ok(last)
 }
 
 /// Hands over every flow: answered ones and, where `opening` says so, those that nobody answered yet.
@@ -233,4 +263,59 @@ fn flow_value(bytes: &[u8]) -> Option<FlowValue> {
         flags,
         peer,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use cellwall_datapath_common::Record;
+
+    use super::*;
+    use crate::layout::Layout as _;
+    use crate::memory::MemoryKernel;
+    use crate::port::Entries;
+
+    /// Slots and, in each, the refusals that it was given: (interface, time).
+    fn kernel(slots: &[(u32, &[(u32, u64)])]) -> MemoryKernel {
+        let mut kernel = MemoryKernel::new();
+        for (slot, refusals) in slots {
+            let mut kept = Entries::new(MapName::Refused);
+            for (number, (ifindex, time)) in (0..).zip(*refusals) {
+                let place = slot * REFUSED_PER_ENDPOINT + number % REFUSED_PER_ENDPOINT;
+                let blank = Record::from_bytes(&[0; size_of::<Record>()]).unwrap();
+                let record = Record {
+                    ifindex: *ifindex,
+                    time: *time,
+                    ..blank
+                };
+                kept.push(&place.to_ne_bytes(), &record.to_bytes());
+            }
+            kernel.update(&kept).unwrap();
+            let mut next = Entries::new(MapName::RefusedNext);
+            next.push(&slot.to_ne_bytes(), &(refusals.len() as u64).to_ne_bytes());
+            kernel.update(&next).unwrap();
+        }
+        kernel
+    }
+
+    fn times(kernel: &MemoryKernel, interfaces: &[(u32, u64)]) -> Vec<(u32, u64)> {
+        let found = refused_at(kernel, &interfaces.iter().copied().collect()).unwrap();
+        found.iter().map(|one| (one.ifindex, one.time)).collect()
+    }
+
+    #[test]
+    fn refusals_are_found_in_every_slot_that_an_interface_had() {
+        let kernel = kernel(&[(2, &[(7, 10), (7, 30)]), (900, &[(7, 40), (7, 50)]), (5, &[(8, 20)])]);
+        assert_eq!(times(&kernel, &[(7, 0)]), [(7, 10), (7, 30), (7, 40), (7, 50)]);
+        assert_eq!(times(&kernel, &[(7, 40), (8, 0)]), [(8, 20), (7, 40), (7, 50)]);
+        assert_eq!(times(&kernel, &[(9, 0)]), []);
+    }
+
+    #[test]
+    fn of_the_refusals_in_several_slots_the_last_ones_are_told() {
+        let old: Vec<(u32, u64)> = (0..100).map(|time| (7, time)).collect();
+        let new: Vec<(u32, u64)> = (100..110).map(|time| (7, time)).collect();
+        let found = times(&kernel(&[(1, &old), (0, &new)]), &[(7, 0)]);
+        assert_eq!(found.len(), REFUSED_PER_ENDPOINT as usize);
+        assert_eq!((found[0], found[63]), ((7, 46), (7, 109)));
+    }
 }

@@ -46,8 +46,6 @@ pub struct Encoder {
     tables: Tables,
     slots: Ranges,
     retired_slots: Vec<u32>,
-    /// Endpoint slots that may hold another's refusals.
-    used_slots: BTreeSet<u32>,
     /// Interface whose number is in each element of the index.
     elements: BTreeMap<u32, u32>,
     /// Entries to delete once a grace period has passed.
@@ -90,17 +88,11 @@ impl Encoder {
         for entry in image.interfaces.values() {
             slots.claim(entry.slot, 1);
         }
-        let used = if image.active.generation == 0 {
-            0
-        } else {
-            size(MapName::Endpoints)
-        };
         let mut encoder = Self {
             present: BTreeMap::new(),
             tables,
             slots,
             retired_slots: Vec::new(),
-            used_slots: (0..used).collect(),
             elements: BTreeMap::new(),
             dead: BTreeSet::new(),
             adopted: true,

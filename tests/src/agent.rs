@@ -269,6 +269,12 @@ impl Cluster {
         answers.into_iter().next().expect("an answer")
     }
 
+    /// The last refusals of a pod of the lab.
+    pub fn refused(&self, name: &str) -> Vec<Value> {
+        let pod = format!("ns-0/{name}");
+        client::ask_all(&self.socket(), &Request::Refused { pod }).expect("the agent answers")
+    }
+
     /// Packets and flows of a rule.
     pub fn rule(&self, name: &str) -> Value {
         let rules = client::ask_all(&self.socket(), &Request::Rules).expect("the agent answers");

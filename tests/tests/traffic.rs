@@ -256,6 +256,43 @@ fn enforcement_stands_while_the_agent_is_dead_and_the_next_one_adopts_it() {
 }
 
 #[test]
+fn what_a_pod_was_refused_can_be_read_after_the_pod_has_changed_and_after_a_restart() {
+    let mut cluster = Cluster::new(Wiring::Routed, &["a", "b"]);
+    cluster.save_pods();
+    cluster.save("rules.yaml", &ONE_RULE.replace("ACTION", "Drop"));
+    cluster.start();
+    let refused = |port| SocketAddr::new(cluster.pod("b").address(true), port);
+    assert_eq!(cluster.udp("a", refused(PASS)), Outcome::Silence);
+    let ports = |cluster: &Cluster| -> Vec<u64> {
+        let all = cluster.refused("a");
+        all.iter()
+            .filter_map(|one| one["destination"]["port"].as_u64())
+            .collect()
+    };
+    assert_eq!(ports(&cluster), [u64::from(PASS)]);
+    // Each further rule gives the pod other tables, so that its endpoint is written anew, and in turn in the same places.
+    for (number, port) in [(1, ALERT), (2, 2000), (3, 2001), (4, 2002), (5, DROP)] {
+        let rule = ONE_RULE
+            .replace("to-b", &format!("to-b-{number}"))
+            .replace("1001", &port.to_string())
+            .replace("{entity: Any}", "{object: a}")
+            .replace(
+                "metadata: {name: b}\nspec: {apps: [b]}",
+                "metadata: {name: a}\nspec: {apps: [a]}",
+            )
+            .replace("ACTION", "Drop");
+        cluster.change("more.yaml", &rule);
+        if port < 2000 {
+            assert_eq!(cluster.udp("a", refused(port)), Outcome::Silence);
+        }
+    }
+    assert_eq!(ports(&cluster), [PASS, ALERT, DROP].map(u64::from));
+    cluster.kill();
+    cluster.start();
+    assert_eq!(ports(&cluster), [PASS, ALERT, DROP].map(u64::from));
+}
+
+#[test]
 fn sigterm_ends_the_agent_within_a_second_and_opens_nothing() {
     let mut cluster = Cluster::new(Wiring::Routed, &["a", "b"]);
     cluster.save_pods();

@@ -1,5 +1,6 @@
 //! Answers to what is asked on the socket, and to a scrape.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use cellwall_datapath::abi::Counter;
@@ -48,34 +49,22 @@ impl Core {
             .pods()
             .find(|p| *p.namespace == *namespace && *p.name == *name);
         let found = found.ok_or_else(|| format!("there is no pod {}", cellwall_crds::escaped(pod)))?;
-        let mut records = Vec::new();
-        let mut guarded = false;
-        for link in self
-            .locals
-            .links
-            .iter()
-            .filter(|link| link.pod.as_ref() == Some(&found.uid))
-        {
-            let Some(slot) = self
-                .realiser
-                .image()
-                .interfaces
-                .get(&link.ifindex)
-                .map(|entry| entry.slot)
-            else {
-                continue;
-            };
-            guarded = true;
-            let kept = counters::refused(self.instance.maps(), slot).map_err(|e| chain(&e))?;
-            records.extend(kept.iter().map(|record| self.directory.describe(record, wall)));
-        }
-        if !guarded {
+        let guarded = &self.realiser.image().interfaces;
+        let links = self.locals.links.iter();
+        let of_pod = links.filter(|link| link.pod.as_ref() == Some(&found.uid));
+        let since = |ifindex| guarded.get(&ifindex).map(|entry| (ifindex, entry.record.attached));
+        let interfaces: BTreeMap<u32, u64> = of_pod.filter_map(|link| since(link.ifindex)).collect();
+        if interfaces.is_empty() {
             return Err(format!(
                 "pod {} is not guarded by this node",
                 cellwall_crds::escaped(pod)
             ));
         }
-        records.sort_by_key(|record| record.time);
+        let kept = counters::refused_at(self.instance.maps(), &interfaces).map_err(|e| chain(&e))?;
+        let records: Vec<_> = kept
+            .iter()
+            .map(|record| self.directory.describe(record, wall))
+            .collect();
         records
             .iter()
             .map(|record| serde_json::to_value(record).map_err(|e| e.to_string()))

@@ -19,11 +19,9 @@ impl Encoder {
             revived,
             inserted,
             tables,
-            slots,
             slots_left,
             ..
         } = draft;
-        self.used_slots.extend(slots);
         self.retired_slots.extend(slots_left);
         for (map, count) in inserted {
             *self.present.entry(map).or_default() += count;
@@ -57,7 +55,6 @@ impl Encoder {
     /// The update was not made and everything it wrote was taken back, or will be.
     pub fn abandon(&mut self, update: Update) {
         self.give_back(&update.draft);
-        // A slot whose record was written may have met refusals of nobody; its places were set to zero already.
         drop(update);
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use cellwall_datapath_common::EndpointRecord;
 use cellwall_datapath_common::policy::{digest2, endpoint_flags};
-use cellwall_datapath_common::{EndpointRecord, limits};
 use cellwall_policy::compiled::Interface;
 use cellwall_policy::model::Address;
 
@@ -83,7 +83,6 @@ impl Encoder {
         };
         draft.slots.push(slot);
         draft.write(MapName::Endpoints, &slot.to_bytes(), &record.to_bytes(), &Undo::Nothing);
-        self.forget_refusals(draft, slot);
         let element = ifindex & self.index_mask();
         let taken = || self.elements.contains_key(&element) || draft.elements.contains(&element);
         let extra = before.map_or_else(taken, |entry| entry.extra);
@@ -122,27 +121,6 @@ impl Encoder {
             Key::Extra(ifindex)
         } else {
             Key::Index(ifindex & self.index_mask())
-        }
-    }
-
-    /// Refusals of the slot's former interface are not this one's.
-    fn forget_refusals(&self, draft: &mut Draft, slot: u32) {
-        if !self.used_slots.contains(&slot) {
-            return;
-        }
-        let first = slot.saturating_mul(limits::REFUSED_PER_ENDPOINT);
-        let places = first..first.saturating_add(limits::REFUSED_PER_ENDPOINT);
-        for place in places.filter(|place| u64::from(*place) < self.limit(MapName::Refused)) {
-            let zero = vec![0; MapName::Refused.value_size()];
-            draft.write(MapName::Refused, &place.to_bytes(), &zero, &Undo::Nothing);
-        }
-        if u64::from(slot) < self.limit(MapName::RefusedNext) {
-            draft.write(
-                MapName::RefusedNext,
-                &slot.to_bytes(),
-                &0_u64.to_bytes(),
-                &Undo::Nothing,
-            );
         }
     }
 
