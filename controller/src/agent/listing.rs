@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::documents;
 
-    const MANIFESTS: &str = r#"
+    const MANIFESTS: &str = r"
 apiVersion: cellwall.io/v1alpha1
 kind: NetworkObject
 metadata: {name: web}
@@ -154,7 +154,7 @@ kind: Pod
 metadata: {name: web-0, namespace: shop}
 spec: {containers: [{name: web, image: nginx}]}
 status: {podIP: 192.0.2.10}
-"#;
+";
 
     fn world() -> World {
         let directory = tempfile::tempdir().unwrap();
