@@ -50,8 +50,8 @@ impl Cluster {
             "this test needs root: it makes network namespaces and loads programs"
         );
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{:03x}{number:x}", std::process::id() & 0xfff);
-        let mut lab = Lab::new(&format!("ct{}", &id[..id.len().min(4)]), wiring).expect("a lab");
+        let id = short(std::process::id().wrapping_mul(64).wrapping_add(number));
+        let mut lab = Lab::new(&format!("ct{id}"), wiring).expect("a lab");
         for pod in pods {
             lab.add_pod(pod).expect("a pod");
         }
@@ -299,6 +299,13 @@ impl Drop for Cluster {
             );
         }
     }
+}
+
+/// Four letters and digits for a number: names of interfaces have no room for more.
+fn short(number: u32) -> String {
+    (0..4)
+        .map(|place| char::from_digit(number / 36_u32.pow(place) % 36, 36).expect("a digit below 36"))
+        .collect()
 }
 
 /// A Pod manifest.

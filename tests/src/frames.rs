@@ -3,6 +3,7 @@
 
 pub mod corpus;
 pub mod make;
+mod paged;
 pub mod range;
 pub mod reference;
 mod tap;

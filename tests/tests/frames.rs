@@ -21,6 +21,14 @@ fn case_01_whatever_is_under_tags_is_refused() {
 }
 
 #[test]
+fn case_02_headers_outside_of_the_buffer_are_read_all_the_same() {
+    let mut range = Range::open();
+    range.fire_paged(1);
+    range.fire_paged(2);
+    range.close("case 02");
+}
+
+#[test]
 fn case_03_options_never_move_the_ports_out_of_sight_and_source_routes_are_refused() {
     everywhere("case 03", &[Places::options, Places::header_lengths]);
 }
@@ -43,6 +51,11 @@ fn case_06_tiny_first_fragments_and_overlapping_headers_are_refused() {
 #[test]
 fn case_09_lengths_that_lie_and_headers_that_are_cut_off_are_refused() {
     everywhere("case 09", &[Places::cuts, Places::lengths]);
+}
+
+#[test]
+fn case_11_tunnels_of_a_pod_to_a_node_are_refused() {
+    everywhere("case 11", &[Places::tunnels]);
 }
 
 #[test]
@@ -78,6 +91,21 @@ fn case_17_a_pod_sends_from_its_own_addresses_only_and_nobody_else_from_them() {
 #[test]
 fn case_22_loopback_addresses_are_refused_on_both_sides() {
     everywhere("case 22", &[Places::loopback]);
+}
+
+#[test]
+fn case_30_a_pods_root_cannot_take_the_hooks_away() {
+    let mut range = Range::open();
+    for command in [
+        "tc qdisc replace dev eth0 clsact",
+        "tc qdisc del dev eth0 clsact",
+        "ip link set eth0 promisc on",
+    ] {
+        range.inside_sender(command);
+    }
+    range.fire(Sender::Pod(0), 1, Places::routers);
+    range.fire(Sender::Pod(0), 1, Places::tunnels);
+    range.close("case 30");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod fragments;
 mod group;
 mod headers;
 mod link;
+mod tunnels;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

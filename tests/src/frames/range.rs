@@ -2,13 +2,16 @@
 //! arrive was refused by the hooks and by nobody else.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use cellwall_controller::lab::{GATEWAY_V4, GATEWAY_V6, LabPod, NODE_V4, NODE_V6, Namespace, Wiring};
 use serde_json::Value;
 
-use super::corpus::{Places, REFUSED, Shot};
+use super::corpus::{FREE, Places, REFUSED, Shot};
+use super::paged::{PROTOCOLS, Raw};
 use super::reference::{Expected, PodAddresses, Reference, Sender, What, World};
 use super::tap::Tap;
 use super::totals::Counted;
@@ -259,7 +262,7 @@ impl Range {
                 continue;
             };
             if heard.left {
-                self.tally.noise += 1;
+                self.tally.noise += u64::from(!is_ours(&heard.frame));
                 continue;
             }
             let frame = heard.frame.as_slice();
@@ -279,6 +282,79 @@ impl Range {
             self.tally
                 .problem(format!("did not arrive: {}: {}", names.join(", "), hex(frame)));
         }
+    }
+
+    /// Sends packets by the pod's own network stack, cut behind each byte of their segments, so that a transport header
+    /// lies partly or wholly outside of the buffer that a program sees.
+    pub fn fire_paged(&mut self, receiver: usize) {
+        let sender = Sender::Pod(0);
+        let mut places = self.places(sender, receiver);
+        let netns = self.cluster.netns(PODS[0]);
+        let mac = places.destination_mac.map(|byte| format!("{byte:02x}")).join(":");
+        for v4 in [true, false] {
+            let to = places.ends(v4).1;
+            run("ip", &format!("-n {netns} neigh replace {to} lladdr {mac} dev eth0 nud permanent"));
+        }
+        for (v4, protocol, name, least) in PROTOCOLS {
+            let socket = Raw::open(&netns, v4, name).expect("a raw socket in a pod");
+            let mut due: HashMap<[u8; 12], String> = HashMap::new();
+            let mut refused = due.clone();
+            for port in [FREE, REFUSED] {
+                let length = places.segment(protocol, port).0.len();
+                for first in least..=length - least {
+                    let (segment, stamp) = places.segment(protocol, port);
+                    let expected = self.reference.judge(sender, receiver, &places.packet(v4, protocol, &segment));
+                    self.tally.take(sender, &expected);
+                    let name = format!("protocol {protocol} to {port} cut behind {first} bytes: {expected}");
+                    match expected {
+                        Expected::Pass => due.insert(stamp, name),
+                        _ => refused.insert(stamp, name),
+                    };
+                    let sent = socket.send(places.ends(v4).1, &segment, first);
+                    sent.unwrap_or_else(|error| panic!("protocol {protocol} cut behind {first}: {error}"));
+                }
+            }
+            self.stamps(receiver, due, &refused);
+        }
+        self.given = places.given;
+    }
+
+    /// Waits for frames that are known by the stamp in them.
+    fn stamps(&mut self, receiver: usize, mut due: HashMap<[u8; 12], String>, refused: &HashMap<[u8; 12], String>) {
+        let deadline = Instant::now() + PATIENCE;
+        while !due.is_empty() && Instant::now() < deadline {
+            let Some(heard) = self.taps[receiver].hear(20).expect("the receiver's socket") else {
+                continue;
+            };
+            let stamp = heard.frame.windows(12).find(|window| window.starts_with(b"cellwall"));
+            let stamp = stamp.and_then(|stamp| <[u8; 12]>::try_from(stamp).ok());
+            match stamp {
+                _ if heard.left => self.tally.noise += u64::from(stamp.is_none()),
+                Some(stamp) if due.remove(&stamp).is_some() => self.tally.seen += 1,
+                Some(stamp) => {
+                    let what = refused.get(&stamp).map_or("twice", String::as_str);
+                    self.tally.problem(format!("ARRIVED {what}: {}", hex(&heard.frame)));
+                }
+                None => {}
+            }
+        }
+        for name in due.into_values() {
+            self.tally.problem(format!("did not arrive: {name}"));
+        }
+    }
+
+    /// A command inside the pod that sends, as its root.
+    pub fn inside_sender(&self, command: &str) {
+        let netns = self.cluster.netns(PODS[0]);
+        let mut words = command.split(' ');
+        let program = words.next().expect("a program");
+        let output = std::process::Command::new("ip")
+            .args(["netns", "exec", &netns, program])
+            .args(words)
+            .output();
+        let output = output.expect("ip runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {said}");
     }
 
     /// Whether what the agent counted and told is what was sent; prints the totals.
@@ -317,7 +393,7 @@ impl Range {
         for tap in &self.taps {
             while let Some(heard) = tap.hear(0).expect("a pod's socket") {
                 if heard.left {
-                    self.tally.noise += 1;
+                    self.tally.noise += u64::from(!is_ours(&heard.frame));
                 } else if is_ours(&heard.frame) {
                     self.tally
                         .problem(format!("arrived late or astray: {}", hex(&heard.frame)));
@@ -341,18 +417,22 @@ impl Range {
 
     /// Every refusal is in the flow log, folded or not.
     fn records(&mut self) {
-        let log = self.cluster.flow_log();
-        let logged = || {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let drops = lines.filter(|line| line["applied"] == "Drop");
-            drops.filter_map(|line| line["attempts"].as_u64()).sum::<u64>()
-        };
-        let wanted = self.tally.refusals;
-        if wait_for(Duration::from_secs(5), || (logged() == wanted).then_some(())).is_none() {
-            let found = logged();
-            self.tally
-                .problem(format!("{wanted} refusals, {found} of them in the flow log"));
+        let mut log = BufReader::new(File::open(self.cluster.flow_log()).expect("the flow log"));
+        let (mut found, wanted) = (0, self.tally.refusals);
+        let mut line = String::new();
+        let told = wait_for(Duration::from_secs(10), || {
+            // What is not a whole line yet stays in `line` and is gone on with.
+            while log.read_line(&mut line).expect("the flow log can be read") > 0 && line.ends_with('\n') {
+                if line.contains("\"applied\":\"Drop\"") {
+                    let record: Value = serde_json::from_str(&line).expect("a record a line");
+                    found += record["attempts"].as_u64().expect("attempts");
+                }
+                line.clear();
+            }
+            (found >= wanted).then_some(())
+        });
+        if told.is_none() || found > wanted {
+            self.tally.problem(format!("{wanted} refusals, {found} of them in the flow log"));
         }
     }
 }

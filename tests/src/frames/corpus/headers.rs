@@ -120,17 +120,24 @@ impl Places {
         shots
     }
 
-    /// A segment of this protocol to this port, or an echo request, with bytes of its own.
+    /// A segment of this protocol to this port, or an ICMP message of a type that passes or is refused, with bytes of
+    /// its own.
     pub(super) fn transport(&mut self, protocol: u8, port: u16) -> Vec<u8> {
+        self.segment(protocol, port).0
+    }
+
+    /// The same, and the stamp in it.
+    pub fn segment(&mut self, protocol: u8, port: u16) -> (Vec<u8>, [u8; 12]) {
         let (source, stamp) = (self.fresh(), self.stamp());
-        match protocol {
+        let segment = match protocol {
             6 => make::tcp(source, port, 2, &stamp),
             17 => make::udp(source, port, &stamp),
             132 => make::sctp(source, port, &stamp),
-            1 => make::icmp(8, 0, source, &stamp),
-            58 => make::icmp(128, 0, source, &stamp),
+            1 => make::icmp(if port == REFUSED { 13 } else { 8 }, 0, source, &stamp),
+            58 => make::icmp(if port == REFUSED { 139 } else { 128 }, 0, source, &stamp),
             _ => stamp.to_vec(),
-        }
+        };
+        (segment, stamp)
     }
 }
 
