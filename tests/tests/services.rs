@@ -72,7 +72,7 @@ spec: {apps: [c]}
 "#;
 
 /// What a Service proxy writes: backends in turn; what came to a node port leaves under the node's own address.
-const TRANSLATION: &str = r#"
+const TRANSLATION: &str = r"
 table inet services {
   chain backends4 {
     meta l4proto { tcp, udp } numgen inc mod 2 0 dnat ip to 192.0.2.11:8080
@@ -97,7 +97,7 @@ table inet services {
     meta mark 1 masquerade
   }
 }
-"#;
+";
 
 /// The node, with its Services translated and pods b and c serving; the agent runs, no rule is there.
 struct Stage {

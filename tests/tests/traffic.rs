@@ -59,8 +59,67 @@ fn every_way_is_judged(wiring: Wiring) {
             servers.push(Server::start_at(&cluster.netns("node"), *address, port).expect("a server"));
         }
     }
+    let asks = asks(&cluster, wiring);
+    let seen: Vec<Outcome> = std::thread::scope(|scope| {
+        // Each way asks in turn, all ways at once.
+        let ask = |ask: &Ask| match ask.protocol {
+            "TCP" => cluster.tcp(ask.from, ask.to),
+            _ => cluster.udp(ask.from, ask.to),
+        };
+        let ways: Vec<_> = asks
+            .chunks(ASKS_A_WAY)
+            .map(|way| scope.spawn(move || way.iter().map(ask).collect::<Vec<_>>()))
+            .collect();
+        ways.into_iter()
+            .flat_map(|way| way.join().expect("a way is asked to its end"))
+            .collect()
+    });
+    for (ask, seen) in asks.iter().zip(seen) {
+        let refused = ask.expected.0 == "DROP";
+        let expected = if refused { Outcome::Silence } else { Outcome::Answered };
+        let Ask { from, to, protocol, .. } = ask;
+        assert_eq!(seen, expected, "{wiring:?} {from} -> {to}/{protocol}");
+        let source = (*from != "node").then(|| source(&cluster, from, to.is_ipv4()));
+        let record = cluster.record(|r| {
+            r["destination"]["ip"] == to.ip().to_string()
+                && r["destination"]["port"] == to.port()
+                && r["protocol"] == *protocol
+                && source.as_ref().is_none_or(|source| r["source"]["ip"] == *source)
+        });
+        let record = record.unwrap_or_else(|| panic!("no record of {from} -> {to}/{protocol}"));
+        assert_eq!(
+            [&record["verdict"], &record["rule"]["name"]],
+            [ask.expected.0, ask.expected.1],
+            "{record}"
+        );
+        let source = record["source"]["ip"].as_str().expect("an address");
+        let answer = cluster.explain(&format!("{source} {} {}/{protocol}", to.ip(), to.port()));
+        for field in ["verdict", "applied", "reason"] {
+            assert_eq!(answer[field], record[field], "the reference says {answer}");
+        }
+        assert_eq!(
+            answer["rule"]["name"], record["rule"]["name"],
+            "the reference says {answer}"
+        );
+    }
+    println!("{} connections judged as the rules say, {wiring:?}", asks.len());
+}
+
+/// A connection, and what comes of it: verdict and rule.
+struct Ask {
+    from: &'static str,
+    to: SocketAddr,
+    protocol: &'static str,
+    expected: (&'static str, &'static str),
+}
+
+/// Three ports by two protocols.
+const ASKS_A_WAY: usize = 6;
+
+/// Every way, [`ASKS_A_WAY`] for each.
+fn asks(cluster: &Cluster, wiring: Wiring) -> Vec<Ask> {
     let (a, b) = (cluster.pod("a"), cluster.pod("b"));
-    let mut asked = 0;
+    let mut asks = Vec::new();
     for v4 in [true, false] {
         let node: IpAddr = if v4 { NODE_V4.into() } else { NODE_V6.into() };
         let outside: IpAddr = if v4 { OUTSIDE_V4.into() } else { OUTSIDE_V6.into() };
@@ -76,39 +135,22 @@ fn every_way_is_judged(wiring: Wiring) {
             ways.push(("a", if v4 { GATEWAY_V4.into() } else { GATEWAY_V6.into() }));
         }
         for (from, to) in ways {
-            for (port, verdict, rule) in [
-                (PASS, "PASS", "passes"),
-                (ALERT, "ALERT", "alerts"),
-                (DROP, "DROP", "drops"),
-            ] {
-                for protocol in ["TCP", "UDP"] {
-                    let target = SocketAddr::new(to, port);
-                    let seen = if protocol == "TCP" {
-                        cluster.tcp(from, target)
-                    } else {
-                        cluster.udp(from, target)
-                    };
-                    let expected = if verdict == "DROP" {
-                        Outcome::Silence
-                    } else {
-                        Outcome::Answered
-                    };
-                    assert_eq!(seen, expected, "{wiring:?} {from} -> {target}/{protocol}");
-                    let record = cluster.record(|r| {
-                        r["destination"]["ip"] == to.to_string()
-                            && r["destination"]["port"] == port
-                            && r["protocol"] == protocol
-                            && (from == "node" || r["source"]["ip"] == source(&cluster, from, v4))
-                    });
-                    let record = record.unwrap_or_else(|| panic!("no record of {from} -> {target}/{protocol}"));
-                    assert_eq!(record["verdict"], verdict, "{record}");
-                    assert_eq!(record["rule"]["name"], rule, "{record}");
-                    asked += 1;
-                }
+            let ports = [
+                (PASS, ("PASS", "passes")),
+                (ALERT, ("ALERT", "alerts")),
+                (DROP, ("DROP", "drops")),
+            ];
+            for (port, expected) in ports {
+                asks.extend(["TCP", "UDP"].map(|protocol| Ask {
+                    from,
+                    to: SocketAddr::new(to, port),
+                    protocol,
+                    expected,
+                }));
             }
         }
     }
-    println!("{asked} connections judged as the rules say, {wiring:?}");
+    asks
 }
 
 fn source(cluster: &Cluster, name: &str, v4: bool) -> String {
