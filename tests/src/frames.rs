@@ -6,8 +6,10 @@ pub mod make;
 mod paged;
 pub mod range;
 pub mod reference;
+mod tally;
 mod tap;
 mod totals;
+mod wiring;
 
 pub use corpus::{Places, Shot};
 pub use range::Range;

@@ -12,7 +12,19 @@ fn everywhere(title: &str, categories: &[fn(&mut Places) -> Vec<cellwall_tests::
         range.fire(Sender::Pod(0), 2, category);
         range.fire(Sender::Stranger, 1, category);
     }
-    range.close(title);
+    agree(range, title);
+}
+
+/// What arrived, what was counted and what was told has to be what was sent.
+fn agree(range: Range, title: &str) {
+    let problems = range.close(title);
+    let shown = &problems[..problems.len().min(30)];
+    assert!(
+        problems.is_empty(),
+        "{title}: {} problems:\n{}",
+        problems.len(),
+        shown.join("\n")
+    );
 }
 
 #[test]
@@ -25,7 +37,7 @@ fn case_02_headers_outside_of_the_buffer_are_read_all_the_same() {
     let mut range = Range::open();
     range.fire_paged(1);
     range.fire_paged(2);
-    range.close("case 02");
+    agree(range, "case 02");
 }
 
 #[test]
@@ -89,6 +101,17 @@ fn case_17_a_pod_sends_from_its_own_addresses_only_and_nobody_else_from_them() {
 }
 
 #[test]
+fn case_17_nobody_joins_a_train_of_fragments_in_a_pods_name() {
+    let mut range = Range::open();
+    let third = range.address(2);
+    range.fire(Sender::Pod(2), 1, |places| places.train_of_another(7, third, false));
+    range.fire(Sender::Stranger, 1, |places| places.train_of_another(7, third, true));
+    range.fire(Sender::Pod(0), 1, |places| places.train_of_another(7, third, true));
+    range.fire(Sender::Pod(2), 1, |places| places.train_of_another(7, third, true));
+    agree(range, "case 17, fragments");
+}
+
+#[test]
 fn case_22_loopback_addresses_are_refused_on_both_sides() {
     everywhere("case 22", &[Places::loopback]);
 }
@@ -105,7 +128,7 @@ fn case_30_a_pods_root_cannot_take_the_hooks_away() {
     }
     range.fire(Sender::Pod(0), 1, Places::routers);
     range.fire(Sender::Pod(0), 1, Places::tunnels);
-    range.close("case 30");
+    agree(range, "case 30");
 }
 
 #[test]

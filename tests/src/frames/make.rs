@@ -38,7 +38,7 @@ pub fn v4_with(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, options: &
 
 /// A fragment of an IPv4 packet; `offset` in bytes.
 pub fn v4_fragment(packet: &[u8], id: u16, offset: usize, more: bool) -> Vec<u8> {
-    let word = length(offset / 8 | usize::from(more) << 13);
+    let word = length((offset / 8) | (usize::from(more) << 13));
     let mut packet = packet.to_vec();
     packet[4..6].copy_from_slice(&id.to_be_bytes());
     packet[6..8].copy_from_slice(&word);

@@ -8,12 +8,14 @@ mod address;
 mod arp;
 mod datagram;
 mod transport;
+mod world;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use datagram::{Datagram, Piece};
+pub use world::{PodAddresses, What, World};
 
 /// Why a frame is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,71 +100,6 @@ pub enum Sender {
     Stranger,
 }
 
-/// A pod's addresses.
-#[derive(Debug, Clone)]
-pub struct PodAddresses {
-    /// IPv4.
-    pub v4: Ipv4Addr,
-    /// IPv6.
-    pub v6: Ipv6Addr,
-    /// The address that its MAC yields.
-    pub link_local: Ipv6Addr,
-}
-
-impl PodAddresses {
-    fn of_family(&self, other: IpAddr) -> IpAddr {
-        if other.is_ipv4() {
-            self.v4.into()
-        } else {
-            self.v6.into()
-        }
-    }
-
-    fn has(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(v4) => v4 == self.v4,
-            IpAddr::V6(v6) => v6 == self.v6 || v6 == self.link_local,
-        }
-    }
-}
-
-/// What a Drop rule is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// This destination port of TCP, UDP and SCTP.
-    Port(u16),
-    /// This type of ICMP.
-    Icmp(u8),
-    /// This type of ICMPv6.
-    Icmpv6(u8),
-    /// This protocol.
-    Protocol(u8),
-}
-
-/// The little world that frames are judged in: whatever no Drop names passes.
-#[derive(Debug, Clone)]
-pub struct World {
-    /// The node's pods.
-    pub pods: Vec<PodAddresses>,
-    /// The node's addresses.
-    pub node: Vec<IpAddr>,
-    /// Numbers of the pods that the Drop rule is about, as destinations.
-    pub guarded: Vec<usize>,
-    /// What is dropped on the way to them, whoever sends it.
-    pub drops: Vec<What>,
-}
-
-impl World {
-    fn is_guarded(&self, address: IpAddr) -> bool {
-        self.guarded.iter().any(|pod| self.pods[*pod].has(address))
-    }
-
-    /// Whether a packet opened towards `responder` is dropped by the rule.
-    fn drops(&self, responder: IpAddr, what: impl Fn(What) -> bool) -> bool {
-        self.is_guarded(responder) && self.drops.iter().any(|drop| what(*drop))
-    }
-}
-
 /// A train of fragments, as a receiver tells them apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Train {
@@ -237,7 +174,7 @@ impl Reference {
                         None => transport::whole(&self.world, sender, &datagram),
                         Some(piece) => self.fragment(sender, &datagram, piece),
                     });
-                } else {
+                } else if datagram.piece.is_none_or(|piece| piece.offset == 0) {
                     faults.extend(transport::whole(&self.world, sender, &datagram));
                 }
                 if faults.is_empty() && astray && datagram.piece.is_none() {

@@ -10,7 +10,7 @@ impl Places {
     pub fn sources(&mut self) -> Vec<Shot> {
         let mut sources: Vec<(String, IpAddr)> = self.named_sources();
         let mut chance = Seeded::new(17);
-        for number in 0..200 {
+        for number in 0..60 {
             let bits = chance.next();
             let v4 = Ipv4Addr::from(u32::try_from(bits >> 32).expect("32 bits"));
             let v6 = Ipv6Addr::from(u128::from(bits) << 64 | u128::from(chance.next()));
@@ -68,6 +68,21 @@ impl Places {
             ),
         ];
         named.map(|(name, address)| (name.to_owned(), address)).to_vec()
+    }
+
+    /// A train of fragments in the name of the third pod: the first, or a later one to join the first.
+    pub fn train_of_another(&mut self, id: u16, source: Ipv4Addr, later: bool) -> Vec<Shot> {
+        let mut segment = self.datagram(FREE);
+        segment.extend([0; 12]);
+        let part = if later { &segment[24..] } else { &segment[..24] };
+        let packet = make::v4(source, self.to.v4, 17, part);
+        vec![Shot {
+            name: format!("fragment of {source}, id {id}, later {later}"),
+            frame: self.frame(
+                make::IPV4,
+                &make::v4_fragment(&packet, id, if later { 24 } else { 0 }, !later),
+            ),
+        }]
     }
 
     /// Packets to and from the addresses that mean the host itself.

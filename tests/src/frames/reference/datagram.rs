@@ -127,7 +127,7 @@ fn content6(body: &[u8], ends: (IpAddr, IpAddr)) -> Result<Datagram<'_>, Vec<Rea
         source_routed: false,
         piece: None,
     };
-    let end = walk.to_the_end();
+    let end = walk.go_to_the_end();
     let too_long = walk.piece.is_some_and(|piece| piece.offset + walk.rest.len() > LONGEST);
     if end.is_some() || walk.source_routed || too_long {
         let malformed = (walk.source_routed || too_long).then_some(Reason::Malformed);
@@ -154,7 +154,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Goes on to the transport header, or in a later fragment to what it carries; answers why it came no further.
-    fn to_the_end(&mut self) -> Option<Reason> {
+    fn go_to_the_end(&mut self) -> Option<Reason> {
         loop {
             let later = self.piece.is_some_and(|piece| piece.offset > 0);
             if later || !matches!(self.next, 0 | 43 | 44 | 51 | 60) {

@@ -61,7 +61,10 @@ fn lies(datagram: &Datagram<'_>, whole: bool) -> bool {
         let offset = usize::from(segment[12] >> 4) * 4;
         let flags = segment[13];
         let (fin, syn, reset) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
-        return offset < 20 || (whole && offset > segment.len()) || flags & 63 == 0 || (syn && (fin || reset));
+        return offset < 20
+            || (whole && offset > segment.len())
+            || !(0..6).any(|bit| flags >> bit & 1 == 1)
+            || (syn && (fin || reset));
     }
     if is(datagram, UDP) {
         let length = be16(segment, 4).map_or(0, usize::from);
