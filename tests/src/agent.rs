@@ -1,13 +1,14 @@
 //! A lab with a running agent.
 
-use std::net::SocketAddr;
+mod asks;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use cellwall_controller::api::{Request, client};
-use cellwall_controller::lab::{Lab, LabPod, Outcome, Wiring, tcp_ask, udp_ask};
+use cellwall_controller::lab::{Lab, LabPod, Wiring};
 use serde_json::Value;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -229,59 +230,6 @@ impl Cluster {
         self.child
             .as_mut()
             .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
-    }
-
-    /// Opens a TCP connection between two places of the lab and answers what the client saw.
-    pub fn tcp(&self, from: &str, to: SocketAddr) -> Outcome {
-        tcp_ask(&self.netns(from), to, Duration::from_millis(400)).expect("the client runs")
-    }
-
-    /// Sends a datagram and answers what the client saw.
-    pub fn udp(&self, from: &str, to: SocketAddr) -> Outcome {
-        udp_ask(&self.netns(from), to, Duration::from_millis(400)).expect("the client runs")
-    }
-
-    /// Network namespace of a pod, of the `node` or of the host `outside`.
-    pub fn netns(&self, name: &str) -> String {
-        match name {
-            "node" => self.lab.node().name().to_owned(),
-            "outside" => self.lab.outside().name().to_owned(),
-            pod => self.pod(pod).netns,
-        }
-    }
-
-    /// All records of late.
-    pub fn records(&self) -> Vec<Value> {
-        client::ask_all(&self.socket(), &Request::Flows { follow: false }).expect("the agent answers")
-    }
-
-    /// The newest record that fits, waited for a moment.
-    pub fn record(&self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
-        wait_for(Duration::from_secs(2), || {
-            self.records().into_iter().rev().find(|r| fits(r))
-        })
-    }
-
-    /// Answers of `explain`.
-    pub fn explain(&self, question: &str) -> Value {
-        let questions = vec![question.to_owned()];
-        let answers = client::ask_all(&self.socket(), &Request::Explain { questions }).expect("the agent answers");
-        answers.into_iter().next().expect("an answer")
-    }
-
-    /// The last refusals of a pod of the lab.
-    pub fn refused(&self, name: &str) -> Vec<Value> {
-        let pod = format!("ns-0/{name}");
-        client::ask_all(&self.socket(), &Request::Refused { pod }).expect("the agent answers")
-    }
-
-    /// Packets and flows of a rule.
-    pub fn rule(&self, name: &str) -> Value {
-        let rules = client::ask_all(&self.socket(), &Request::Rules).expect("the agent answers");
-        rules
-            .into_iter()
-            .find(|rule| rule["name"] == name)
-            .expect("a rule of this name")
     }
 }
 

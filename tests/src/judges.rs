@@ -1,6 +1,7 @@
 //! Four judges on one packet: the reference on the documents, a lookup over the map image, the packet path built for
 //! the host, and the loaded programs. What each needs to be asked, and what it answered as one line.
 
+pub mod course;
 pub mod frame;
 pub mod host;
 pub mod live;

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,9 +16,9 @@ use cellwall_datapath::kernel::{Place, uninstall};
 use cellwall_datapath::memory::MemoryKernel;
 use cellwall_policy::evaluate::{HookQuestion, at_hook};
 use cellwall_policy::generate;
-use cellwall_policy::model::{Hook, LocalNodeMode, Mode, Reason};
-use cellwall_policy::scenario::{Ask, Case, Expected, Scenario};
-use cellwall_policy::world::{Document, DocumentKey, World};
+use cellwall_policy::model::{Hook, Reason};
+use cellwall_policy::scenario::Scenario;
+use cellwall_tests::judges::course::{edit, is_crowded, keep};
 use cellwall_tests::judges::node::{INTERFACES, UNKNOWN, ifindex};
 use cellwall_tests::judges::{Host, Live, Node, Opening, Verdict};
 
@@ -41,6 +40,8 @@ const ONCE: &[(u64, bool, &str)] = &[
         "a table that is all zero, which is a Pass by the first rule, was held for a missing one",
     ),
 ];
+/// Where disagreements are kept.
+const KEPT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/four-judges");
 /// Worlds of a run with fresh seeds, unless `CELLWALL_JUDGES_WORLDS` says otherwise.
 const WORLDS: u64 = 18;
 /// Changes of each world, and questions after each: any, and in crowded worlds such as aim.
@@ -159,33 +160,6 @@ fn hold(title: &str, seeds: &[(u64, bool)]) -> Tally {
     tally
 }
 
-/// What sort of world a fresh seed gives.
-fn is_crowded(seed: u64) -> bool {
-    !seed.is_multiple_of(3)
-}
-
-/// Changes a world to its next state. Of some seeds the last one has switches that chance seldom gives.
-fn edit(world: &mut World, seed: u64, state: u64, crowded: bool) -> Vec<DocumentKey> {
-    let edit = seed.wrapping_mul(100).wrapping_add(state);
-    let mut touched = generate::edit(edit, world);
-    if crowded {
-        touched.extend(generate::crowd(edit, world));
-        let mut defense = world.defense();
-        match (state, seed % 6) {
-            (EDITS, 1) => defense.mode = Mode::Off,
-            (EDITS, 2) => (defense.mode, defense.local_node) = (Mode::Enforce, LocalNodeMode::Pass),
-            (EDITS, 4) => (defense.mode, defense.local_node) = (Mode::Enforce, LocalNodeMode::Probes),
-            _ => {}
-        }
-        if world.apply(Document::Defense(defense)) {
-            touched.push(DocumentKey::Defense);
-        }
-    }
-    touched.sort();
-    touched.dedup();
-    touched
-}
-
 /// One world, and what it is changed to.
 fn world(
     tally: &mut Tally,
@@ -203,7 +177,7 @@ fn world(
     tally.worlds += 1;
     for state in 0..=EDITS {
         if state > 0 {
-            node.change(|world| edit(world, seed, state, crowded))?;
+            node.change(|world| edit(world, seed, state == EDITS, state, crowded))?;
         }
         let (image, actual) = node.images()?;
         let host = Host::over(node.memory);
@@ -219,7 +193,7 @@ fn world(
                 Ok(None) => {}
                 Ok(Some(lines)) => {
                     let name = format!("seed-{seed}-state-{state}-{}", tally.disagreements.len());
-                    let kept = keep(&name, &node.world, question)?;
+                    let kept = keep(KEPT, &name, &node.world, question)?;
                     let kept = kept.display();
                     let told =
                         format!("seed {seed}, crowded: {crowded}, state {state}: {question:?}\n{lines}\nkept: {kept}");
@@ -231,21 +205,6 @@ fn world(
         node.live.end()?;
     }
     Ok(())
-}
-
-/// Writes a world and one question, with the reference's answer, as a scenario, so that it can stay as a case: shrunk by
-/// hand, under `policy/tests/scenarios`.
-fn keep(name: &str, world: &World, question: &HookQuestion) -> std::io::Result<PathBuf> {
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("four-judges");
-    std::fs::create_dir_all(&directory)?;
-    let case = Case {
-        ask: Ask::Hook(question.clone()),
-        expected: Some(Expected::from(&at_hook(world, question))),
-    };
-    let scenario = Scenario::of(format!("Four judges disagreed: {name}"), world, [case]);
-    let file = directory.join(format!("{name}.txt"));
-    std::fs::write(&file, scenario.to_string())?;
-    Ok(file)
 }
 
 /// Why a question is left out, or what disagrees about it.
@@ -388,7 +347,7 @@ fn a_disagreement_would_be_kept_as_a_scenario_that_shows_the_same() {
     let mut world = generate::world(2, 14);
     generate::crowd(2, &mut world);
     let question = &generate::aimed_questions(2, &world, 1)[0];
-    let file = keep("none", &world, question).unwrap();
+    let file = keep(KEPT, "none", &world, question).unwrap();
     let read = Scenario::read(&std::fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(read[0].world(), world);
     assert_eq!(read[0].disagreements(), Vec::<String>::new());
