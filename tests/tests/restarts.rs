@@ -215,13 +215,13 @@ fn killed_ten_times_under_traffic_the_agent_leaves_no_packet_unjudged_and_no_cou
         traffic.more(50);
         cluster.save("other.yaml", &other(kill + 1));
         // Some of the next ones are killed on their way: soon, or with the pinned maps in their hands.
-        if kill % 3 != 0 {
+        if kill % 4 != 0 {
             let adopted = cluster.log().matches("adopted").count();
             cluster.launch();
             let taken_over = || (cluster.log().matches("adopted").count() > adopted).then_some(());
-            match kill % 3 {
-                1 => traffic.more(kill * 10),
-                _ => wait_for(Duration::from_secs(20), taken_over).expect("the next agent takes over"),
+            match kill % 4 {
+                2 => wait_for(Duration::from_secs(20), taken_over).expect("the next agent takes over"),
+                _ => traffic.more(kill * 10),
             }
             continue;
         }
