@@ -71,5 +71,9 @@ fi
 
 printf '\n'
 for what in "${not_run[@]}"; do echo "$WHO: not run: $what"; done
+# Where changes are let in, a test that did not run is no pass. Advisories depend on the network and not on the change.
+for what in "${not_run[@]}"; do
+    [ -z "${CI:-}" ] || [[ $what = advisories* ]] || { step="not run in CI: $what"; exit 1; }
+done
 printf -v all '%s, ' "${passed[@]}"
 echo "$WHO: passed: ${all%, }"

@@ -66,14 +66,15 @@ pub trait Family: Copy + 'static {
     fn quoted<P: Packet>(packet: P, at: u32, end: u32, quoted: &mut Quoted<Self::Address>) -> Option<()>;
     /// This CPU's place for a quoted packet.
     fn quote<T: Tables>(tables: T) -> Option<&'static mut Quoted<Self::Address>>;
-    /// The canonical key, and whether the source is the lower end. Ports in host byte order.
-    fn key(
+    /// The canonical key, in the scratch memory, and whether the source is the lower end. Ports in host byte order.
+    fn key<T: Tables>(
+        tables: T,
         source: &Self::Address,
         destination: &Self::Address,
         source_port: u16,
         destination_port: u16,
         protocol: u8,
-    ) -> (Self::Key, bool);
+    ) -> Option<(&'static Self::Key, bool)>;
     /// The address as 16 bytes, IPv4 as IPv4-mapped.
     fn mapped(address: &Self::Address) -> [u32; 4];
     /// Whether it is one of the addresses in the endpoint's record.
@@ -86,8 +87,6 @@ pub trait Family: Copy + 'static {
     /// Digest of the exact address, for seals.
     fn digest(address: &Self::Address) -> u32;
 
-    /// Puts a key into the scratch memory.
-    fn keep<T: Tables>(tables: T, key: &Self::Key) -> Option<&'static Self::Key>;
     /// This CPU's place for headers.
     fn headers<T: Tables>(tables: T) -> Option<&'static mut Headers<Self::Address>>;
     /// This CPU's place for a question: 0, or 1 for the same the other way round.
@@ -153,22 +152,26 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn key(source: &u32, destination: &u32, source_port: u16, destination_port: u16, protocol: u8) -> (Key4, bool) {
+    fn key<T: Tables>(
+        tables: T,
+        source: &u32,
+        destination: &u32,
+        source_port: u16,
+        destination_port: u16,
+        protocol: u8,
+    ) -> Option<(&'static Key4, bool)> {
         let end = |address: u32, port: u16| u64::from(u32::from_be(address)) << 16 | u64::from(port);
         let from_lo = end(*source, source_port) <= end(*destination, destination_port);
         let (lo, hi, lo_port, hi_port) = if from_lo {
-            (*source, *destination, source_port, destination_port)
+            (source, destination, source_port, destination_port)
         } else {
-            (*destination, *source, destination_port, source_port)
+            (destination, source, destination_port, source_port)
         };
-        let key = Key4 {
-            lo,
-            hi,
-            lo_port: lo_port.to_be(),
-            hi_port: hi_port.to_be(),
-            protocol: u32::from(protocol).to_le(),
-        };
-        (key, from_lo)
+        let key = &mut tables.scratch()?.key4;
+        (key.lo, key.hi) = (*lo, *hi);
+        (key.lo_port, key.hi_port) = (lo_port.to_be(), hi_port.to_be());
+        key.protocol = u32::from(protocol).to_le();
+        Some((key, from_lo))
     }
 
     #[inline(always)]
@@ -209,13 +212,6 @@ impl Family for V4 {
     #[inline(always)]
     fn quote<T: Tables>(tables: T) -> Option<&'static mut Quoted<u32>> {
         Some(&mut tables.scratch()?.quoted4)
-    }
-
-    #[inline(always)]
-    fn keep<T: Tables>(tables: T, key: &Key4) -> Option<&'static Key4> {
-        let scratch = tables.scratch()?;
-        scratch.key4 = *key;
-        Some(&scratch.key4)
     }
 
     #[inline(always)]
@@ -305,13 +301,14 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn key(
+    fn key<T: Tables>(
+        tables: T,
         source: &[u32; 4],
         destination: &[u32; 4],
         source_port: u16,
         destination_port: u16,
         protocol: u8,
-    ) -> (Key6, bool) {
+    ) -> Option<(&'static Key6, bool)> {
         let half = |a: u32, b: u32| u64::from(u32::from_be(a)) << 32 | u64::from(u32::from_be(b));
         let (s0, s1) = (half(source[0], source[1]), half(source[2], source[3]));
         let (d0, d1) = (
@@ -326,18 +323,15 @@ impl Family for V6 {
             source_port <= destination_port
         };
         let (lo, hi, lo_port, hi_port) = if from_lo {
-            (*source, *destination, source_port, destination_port)
+            (source, destination, source_port, destination_port)
         } else {
-            (*destination, *source, destination_port, source_port)
+            (destination, source, destination_port, source_port)
         };
-        let key = Key6 {
-            lo,
-            hi,
-            lo_port: lo_port.to_be(),
-            hi_port: hi_port.to_be(),
-            protocol: u32::from(protocol).to_le(),
-        };
-        (key, from_lo)
+        let key = &mut tables.scratch()?.key6;
+        (key.lo, key.hi) = (*lo, *hi);
+        (key.lo_port, key.hi_port) = (lo_port.to_be(), hi_port.to_be());
+        key.protocol = u32::from(protocol).to_le();
+        Some((key, from_lo))
     }
 
     #[inline(always)]
@@ -378,13 +372,6 @@ impl Family for V6 {
     #[inline(always)]
     fn quote<T: Tables>(tables: T) -> Option<&'static mut Quoted<[u32; 4]>> {
         Some(&mut tables.scratch()?.quoted6)
-    }
-
-    #[inline(always)]
-    fn keep<T: Tables>(tables: T, key: &Key6) -> Option<&'static Key6> {
-        let scratch = tables.scratch()?;
-        scratch.key6 = *key;
-        Some(&scratch.key6)
     }
 
     #[inline(always)]

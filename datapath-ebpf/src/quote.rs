@@ -95,8 +95,14 @@ pub fn related<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Ad
     #[allow(clippy::cast_possible_truncation, reason = "read as one byte")]
     let protocol = quoted.protocol as u8;
     let [source, destination] = quoted.ports;
-    let (key, lo) = F::key(&quoted.source, &quoted.destination, source, destination, protocol);
-    let Some(key) = F::keep(tables, &key) else {
+    let Some((key, lo)) = F::key(
+        tables,
+        &quoted.source,
+        &quoted.destination,
+        source,
+        destination,
+        protocol,
+    ) else {
         return relation::NONE;
     };
     let Some(flow) = F::flow(tables, key).or_else(|| F::opening(tables, key)) else {

@@ -47,8 +47,14 @@ pub fn key_of<F: Family, T: Tables>(tables: T, h: &Headers<F::Address>) -> Optio
         }
         _ => (0, 0),
     };
-    let (key, lo) = F::key(&h.source, &h.destination, source_port, destination_port, h.protocol);
-    Some((F::keep(tables, &key)?, lo))
+    F::key(
+        tables,
+        &h.source,
+        &h.destination,
+        source_port,
+        destination_port,
+        h.protocol,
+    )
 }
 
 /// Whether a packet of this kind may belong to a flow in which it travels `forward`.

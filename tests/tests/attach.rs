@@ -29,6 +29,23 @@ fn options(mechanism: Mechanism) -> Options {
     }
 }
 
+/// Those that the running kernel has.
+fn mechanisms() -> Vec<Mechanism> {
+    match Mechanism::of_this_kernel() {
+        Mechanism::Tcx => vec![Mechanism::Tcx, Mechanism::Clsact],
+        Mechanism::Clsact => vec![Mechanism::Clsact],
+    }
+}
+
+/// Whether the kernel has links at the TC hooks; tells a test that needs them off where it has not.
+fn has_tcx(test: &str) -> bool {
+    let has = mechanisms().contains(&Mechanism::Tcx);
+    if !has {
+        cellwall_tests::not_run(&format!("{test} (needs TCX, Linux 6.6)"));
+    }
+    has
+}
+
 /// A build that differs in one instruction: it asks the other clock. Another tag, the same verdicts.
 fn another_build(mechanism: Mechanism) -> Options {
     let call = |helper| [0x85, 0, 0, 0, helper, 0, 0, 0];
@@ -78,7 +95,7 @@ fn sound(states: &[HookState; 2]) -> bool {
 
 #[test]
 fn case_68_programs_maps_and_links_stay_when_the_agent_ends_and_the_next_one_takes_them_over() {
-    for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
+    for mechanism in mechanisms() {
         let mut node = Node::new();
         let (place, pod) = (node.place(), node.pod("veth-0", 1));
         let link = node.link("veth-0");
@@ -107,7 +124,7 @@ fn case_68_programs_maps_and_links_stay_when_the_agent_ends_and_the_next_one_tak
 
 #[test]
 fn case_67_a_new_build_takes_the_old_ones_place_and_no_packet_finds_a_gap() {
-    for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
+    for mechanism in mechanisms() {
         let mut node = Node::new();
         let (place, pod) = (node.place(), node.pod("veth-0", 1));
         let link = node.link("veth-0");
@@ -141,8 +158,10 @@ fn case_67_a_new_build_takes_the_old_ones_place_and_no_packet_finds_a_gap() {
 fn a_second_agent_of_one_instance_is_refused_and_told_who_has_it() {
     let mut node = Node::new();
     let place = node.place();
-    let _first = Instance::open(place.clone(), options(Mechanism::Tcx)).unwrap();
-    let second = Instance::open(place.clone(), options(Mechanism::Tcx)).err().unwrap();
+    let _first = Instance::open(place.clone(), options(Mechanism::of_this_kernel())).unwrap();
+    let second = Instance::open(place.clone(), options(Mechanism::of_this_kernel()))
+        .err()
+        .unwrap();
     let OpenError::Place(PlaceError::Locked { name, holder }) = second else {
         panic!("{second}")
     };
@@ -157,17 +176,17 @@ fn a_second_agent_of_one_instance_is_refused_and_told_who_has_it() {
 fn case_66_a_pinned_map_of_another_size_is_named_and_left_alone() {
     let mut node = Node::new();
     let place = node.place();
-    drop(open_off(&place, options(Mechanism::Tcx)));
+    drop(open_off(&place, options(Mechanism::of_this_kernel())));
     let larger = Options {
         capacities: small().with(MapName::Policy, 65),
-        ..options(Mechanism::Tcx)
+        ..options(Mechanism::of_this_kernel())
     };
     let error = Instance::open(place.clone(), larger).err().unwrap();
     let OpenError::Shape { name, found, expected } = error else {
         panic!("{error}")
     };
     assert_eq!((name, found.max_entries, expected.max_entries), ("POLICY", 64, 65));
-    let (instance, opening) = Instance::open(place, options(Mechanism::Tcx)).unwrap();
+    let (instance, opening) = Instance::open(place, options(Mechanism::of_this_kernel())).unwrap();
     assert_eq!(opening, Opening::Adopted);
     assert_eq!(
         instance.maps().lookup(MapName::Active, &[0; 4]).unwrap().unwrap()[..4],
@@ -177,7 +196,7 @@ fn case_66_a_pinned_map_of_another_size_is_named_and_left_alone() {
 
 #[test]
 fn case_23_a_program_that_goes_ahead_of_ours_is_told_and_we_go_ahead_of_it_without_removing_it() {
-    for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
+    for mechanism in mechanisms() {
         let mut node = Node::new();
         let (place, other, pod) = (node.place(), node.place(), node.pod("veth-0", 1));
         let link = node.link("veth-0");
@@ -216,6 +235,9 @@ fn case_23_a_program_that_goes_ahead_of_ours_is_told_and_we_go_ahead_of_it_witho
 
 #[test]
 fn case_70_a_link_whose_interface_is_gone_is_pruned_and_a_new_interface_of_that_index_is_guarded() {
+    if !has_tcx("case 70") {
+        return;
+    }
     let mut node = Node::new();
     let (place, _pod) = (node.place(), node.pod("veth-0", 1));
     let link = node.link("veth-0");
@@ -242,14 +264,23 @@ fn a_restart_outlives_interfaces_that_went_meanwhile() {
     let mut node = Node::new();
     let (place, _pod) = (node.place(), node.pod("veth-0", 1));
     let link = node.link("veth-0");
-    node.within(|| open_off(&place, options(Mechanism::Tcx)).0.attach(&link).unwrap());
+    node.within(|| {
+        open_off(&place, options(Mechanism::of_this_kernel()))
+            .0
+            .attach(&link)
+            .unwrap()
+    });
     run(&format!("ip -n {} link del veth-0", node.name()));
-    let (_instance, opening) = node.within(|| Instance::open(place.clone(), another_build(Mechanism::Tcx)).unwrap());
+    let (_instance, opening) =
+        node.within(|| Instance::open(place.clone(), another_build(Mechanism::of_this_kernel())).unwrap());
     assert_eq!(opening, Opening::Replaced { hooks: 0 });
 }
 
 #[test]
 fn case_69_what_an_agent_left_behind_is_found_again_and_nothing_is_there_twice() {
+    if !has_tcx("case 69") {
+        return;
+    }
     let mut node = Node::new();
     let (place, pod) = (node.place(), node.pod("veth-0", 1));
     let link = node.link("veth-0");
@@ -275,10 +306,16 @@ fn a_map_whose_pin_somebody_removed_is_made_anew_and_the_programs_move_to_it() {
     let mut node = Node::new();
     let (place, pod) = (node.place(), node.pod("veth-0", 1));
     let link = node.link("veth-0");
-    node.within(|| open_off(&place, options(Mechanism::Tcx)).0.attach(&link).unwrap());
+    node.within(|| {
+        open_off(&place, options(Mechanism::of_this_kernel()))
+            .0
+            .attach(&link)
+            .unwrap()
+    });
     std::fs::remove_file(place.map("ACTIVE")).unwrap();
     assert!(reaches(&node, &pod), "the programs have the map as long as they run");
-    let (mut instance, opening) = node.within(|| Instance::open(place.clone(), options(Mechanism::Tcx)).unwrap());
+    let (mut instance, opening) =
+        node.within(|| Instance::open(place.clone(), options(Mechanism::of_this_kernel())).unwrap());
     assert_eq!(opening, Opening::Replaced { hooks: 2 });
     switch(&mut instance, 0);
     assert!(!reaches(&node, &pod), "what is written now is what they read");
@@ -288,6 +325,9 @@ fn a_map_whose_pin_somebody_removed_is_made_anew_and_the_programs_move_to_it() {
 
 #[test]
 fn case_76_enforcement_that_somebody_took_off_is_told_and_put_back() {
+    if !has_tcx("case 76") {
+        return;
+    }
     let mut node = Node::new();
     let (place, pod) = (node.place(), node.pod("veth-0", 1));
     let link = node.link("veth-0");
@@ -336,7 +376,7 @@ fn a_priority_that_another_kind_of_filter_has_is_left_to_it() {
 
 #[test]
 fn an_uninstall_without_an_agent_leaves_nothing_of_ours_and_everything_of_others() {
-    for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
+    for mechanism in mechanisms() {
         let mut node = Node::new();
         let (place, other, pod) = (node.place(), node.place(), node.pod("veth-0", 1));
         let link = node.link("veth-0");
@@ -367,7 +407,7 @@ fn an_uninstall_without_an_agent_leaves_nothing_of_ours_and_everything_of_others
 fn case_66_an_older_layout_goes_when_the_new_one_says_so_and_a_strangers_file_stays() {
     let mut node = Node::new();
     let place = node.place();
-    let (mut instance, _) = open_off(&place, options(Mechanism::Tcx));
+    let (mut instance, _) = open_off(&place, options(Mechanism::of_this_kernel()));
     let older = place.instance().join("v0");
     std::fs::create_dir_all(older.join("maps")).unwrap();
     std::fs::create_dir_all(older.join("links/7")).unwrap();
@@ -382,7 +422,7 @@ fn case_66_an_older_layout_goes_when_the_new_one_says_so_and_a_strangers_file_st
 
 #[test]
 fn a_pod_that_is_none_any_more_loses_our_programs_only() {
-    for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
+    for mechanism in mechanisms() {
         let mut node = Node::new();
         let (place, pod) = (node.place(), node.pod("veth-0", 1));
         let link = node.link("veth-0");

@@ -224,7 +224,7 @@ fn case_46_what_two_processors_count_at_once_adds_up() {
         .take(2)
         .collect();
     let [first, second] = processors[..] else {
-        println!("not run: case 46 (needs two processors)");
+        cellwall_tests::not_run("case 46 (needs two processors)");
         return;
     };
     let mut object = loaded();
