@@ -8,52 +8,93 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use cellwall_controller::lab::inside;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::corpus::{FREE, REFUSED};
+use super::corpus::{FREE, Places, REFUSED};
 use super::range::{PATIENCE, PODS, Range, hex};
 use super::reference::{Expected, Sender};
 use super::wiring::run;
 
-/// The protocols that are sent: with the number, the name, and bytes that the kernel wants in the first part.
-const PROTOCOLS: [(bool, u8, SockProtocol, usize); 7] = [
-    (true, 17, SockProtocol::Udp, 1),
-    (true, 6, SockProtocol::Tcp, 1),
-    (true, 1, SockProtocol::Icmp, 2),
-    (true, 132, SockProtocol::Sctp, 1),
-    (false, 17, SockProtocol::Udp, 1),
-    (false, 6, SockProtocol::Tcp, 1),
-    (false, 58, SockProtocol::IcmpV6, 4),
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    v4: bool,
+    /// Protocol, or the first extension header, of the raw socket.
+    outer: u8,
+    /// Extension headers.
+    chain: &'static [u8],
+    /// Protocol behind them.
+    protocol: u8,
+    /// Bytes that the kernel wants to see in each part.
+    least: usize,
+}
+
+const fn bare(v4: bool, protocol: u8, least: usize) -> Kind {
+    behind(v4, protocol, &[], protocol, least)
+}
+
+const fn behind(v4: bool, outer: u8, chain: &'static [u8], protocol: u8, least: usize) -> Kind {
+    Kind {
+        v4,
+        outer,
+        chain,
+        protocol,
+        least,
+    }
+}
+
+const KINDS: [Kind; 16] = [
+    bare(true, 17, 1),
+    bare(true, 6, 1),
+    bare(true, 1, 2),
+    bare(true, 132, 1),
+    bare(true, 47, 1),
+    bare(true, 50, 1),
+    bare(false, 17, 1),
+    bare(false, 6, 1),
+    bare(false, 58, 4),
+    bare(false, 132, 1),
+    behind(false, 60, &[17, 0, 1, 4, 0, 9, 0, 9], 17, 1),
+    behind(false, 43, &[6, 0, 4, 0, 0, 9, 0, 9], 6, 1),
+    behind(false, 51, &[17, 1, 0, 9, 0, 9, 0, 9, 0, 9, 0, 9], 17, 1),
+    behind(false, 44, &[132, 0, 0, 0, 0, 9, 0, 9], 132, 1),
+    // Refused whatever follows: a source route, and a second Fragment header.
+    behind(false, 43, &[17, 0, 4, 1, 0, 9, 0, 9], 17, 1),
+    behind(
+        false,
+        44,
+        &[
+            60, 0, 0, 0, 0, 9, 0, 9, 44, 0, 1, 4, 0, 9, 0, 9, 17, 0, 0, 0, 0, 9, 0, 9,
+        ],
+        17,
+        1,
+    ),
 ];
 
-/// A raw socket of one protocol in a namespace.
-#[derive(Debug)]
-struct Raw(OwnedFd);
-
-impl Raw {
-    /// Opens one.
-    fn open(netns: &str, v4: bool, protocol: SockProtocol) -> io::Result<Self> {
-        let family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let open = || socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol);
-        Ok(Self(inside(netns, open).map_err(io::Error::other)??))
+impl Kind {
+    /// Everything behind the IP header, and the stamp in it.
+    fn segment(&self, places: &mut Places, port: u16) -> (Vec<u8>, [u8; 12]) {
+        let (segment, stamp) = places.segment(self.protocol, port);
+        ([self.chain, &segment].concat(), stamp)
     }
 
-    /// Sends one packet that is cut behind `first` bytes of its segment.
-    fn send(&self, to: IpAddr, segment: &[u8], first: usize) -> io::Result<()> {
-        let to = SockaddrStorage::from(SocketAddr::new(to, 0));
-        let (head, rest) = segment.split_at(first);
-        for (part, flags) in [
-            (head, MsgFlags::from_bits_retain(libc::MSG_MORE)),
-            (rest, MsgFlags::empty()),
-        ] {
-            sendto(self.0.as_raw_fd(), part, &to, flags)?;
-        }
-        Ok(())
+    fn socket(&self, netns: &str) -> io::Result<Socket> {
+        let domain = if self.v4 { Domain::IPV4 } else { Domain::IPV6 };
+        let protocol = Protocol::from(i32::from(self.outer));
+        inside(netns, || Socket::new(domain, Type::RAW, Some(protocol))).map_err(io::Error::other)?
     }
+}
+
+/// Sends one packet that is cut behind `first` bytes of its segment.
+fn send(socket: &Socket, to: IpAddr, segment: &[u8], first: usize) -> io::Result<()> {
+    let to = SockAddr::from(SocketAddr::new(to, 0));
+    let (head, rest) = segment.split_at(first);
+    socket.send_to_with_flags(head, &to, libc::MSG_MORE)?;
+    socket.send_to(rest, &to)?;
+    Ok(())
 }
 
 impl Range {
@@ -71,25 +112,24 @@ impl Range {
                 &format!("-n {netns} neigh replace {to} lladdr {mac} dev eth0 nud permanent"),
             );
         }
-        for (v4, protocol, name, least) in PROTOCOLS {
-            let socket = Raw::open(&netns, v4, name).expect("a raw socket in a pod");
+        for kind in KINDS {
+            let socket = kind.socket(&netns).expect("a raw socket in a pod");
             let mut due: HashMap<[u8; 12], String> = HashMap::new();
             let mut refused = due.clone();
             for port in [FREE, REFUSED] {
-                let length = places.segment(protocol, port).0.len();
-                for first in least..=length - least {
-                    let (segment, stamp) = places.segment(protocol, port);
-                    let expected = self
-                        .reference
-                        .judge(sender, receiver, &places.packet(v4, protocol, &segment));
+                let length = kind.segment(&mut places, port).0.len();
+                for first in kind.least..=length - kind.least {
+                    let (segment, stamp) = kind.segment(&mut places, port);
+                    let frame = places.packet(kind.v4, kind.outer, &segment);
+                    let expected = self.reference.judge(sender, receiver, &frame);
                     self.tally.take(sender, &expected);
-                    let name = format!("protocol {protocol} to {port} cut behind {first} bytes: {expected}");
+                    let name = format!("{kind:?} to {port} cut behind {first} bytes: {expected}");
                     match expected {
                         Expected::Pass => due.insert(stamp, name),
                         _ => refused.insert(stamp, name),
                     };
-                    let sent = socket.send(places.ends(v4).1, &segment, first);
-                    sent.unwrap_or_else(|error| panic!("protocol {protocol} cut behind {first}: {error}"));
+                    let sent = send(&socket, places.ends(kind.v4).1, &segment, first);
+                    sent.unwrap_or_else(|error| panic!("{kind:?} cut behind {first}: {error}"));
                 }
             }
             self.stamps(receiver, due, &refused);
