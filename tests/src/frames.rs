@@ -2,6 +2,7 @@
 //! nothing with the packet path, and a range on which they are sent and their arrival is watched.
 
 pub mod corpus;
+mod flood;
 pub mod make;
 mod paged;
 pub mod range;

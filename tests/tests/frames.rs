@@ -96,6 +96,13 @@ fn case_16_memberships_pass_and_what_is_for_a_group_is_judged_as_for_the_pod() {
 }
 
 #[test]
+fn case_16_each_copy_of_a_frame_for_a_group_is_judged_as_for_the_pod_it_reaches() {
+    let mut range = Range::open();
+    range.flood();
+    agree(range, "case 16, copies");
+}
+
+#[test]
 fn case_17_a_pod_sends_from_its_own_addresses_only_and_nobody_else_from_them() {
     everywhere("case 17", &[Places::sources]);
 }

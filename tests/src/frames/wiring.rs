@@ -91,9 +91,11 @@ pub(super) fn join_stranger(cluster: &Cluster) -> Namespace {
     stranger
 }
 
-/// Where the bridge hands packets to the IP layer's filters, it drops those whose headers are wrong: that is to be the
-/// hooks' work here.
+/// Where the bridge hands packets to the IP layer's filters, or looks for memberships, it drops those whose headers are
+/// wrong: that is to be the hooks' work here.
 pub(super) fn forward_everything(cluster: &Cluster) {
+    let node = cluster.netns("node");
+    run("ip", &format!("-n {node} link set br0 type bridge mcast_snooping 0"));
     for name in ["iptables", "ip6tables", "arptables"] {
         let path = format!("/proc/sys/net/bridge/bridge-nf-call-{name}");
         let done = cluster.lab.node().inside(|| {
