@@ -66,6 +66,11 @@ fn case_09_lengths_that_lie_and_headers_that_are_cut_off_are_refused() {
 }
 
 #[test]
+fn case_09_frames_changed_by_chance_are_read_as_the_rules_say() {
+    everywhere("case 09, by chance", &[Places::changed]);
+}
+
+#[test]
 fn case_11_tunnels_of_a_pod_to_a_node_are_refused() {
     everywhere("case 11", &[Places::tunnels]);
 }

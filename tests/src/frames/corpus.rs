@@ -1,6 +1,7 @@
 //! The frames, category by category.
 
 mod chain;
+mod chance;
 mod contents;
 mod forged;
 mod fragments;

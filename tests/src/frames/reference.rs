@@ -177,9 +177,12 @@ impl Reference {
                 } else if datagram.piece.is_none_or(|piece| piece.offset == 0) {
                     faults.extend(transport::whole(&self.world, sender, &datagram));
                 }
-                if faults.is_empty() && astray && datagram.piece.is_none() {
+                if faults.is_empty() && astray && sender != Sender::Stranger {
                     datagram.destination = self.world.pods[receiver].of_family(destination);
-                    let there = transport::whole(&self.world, Sender::Stranger, &datagram);
+                    let there = match datagram.piece {
+                        None => transport::whole(&self.world, Sender::Stranger, &datagram),
+                        Some(piece) => self.fragment(Sender::Stranger, &datagram, piece),
+                    };
                     if !there.is_empty() {
                         return Expected::RefuseThere(there);
                     }
@@ -206,6 +209,10 @@ impl Reference {
             return self.later(&train, datagram, piece);
         }
         let faults = transport::first(&self.world, sender, datagram);
+        if faults.iter().any(|fault| *fault != Reason::Rule) {
+            // What is wrong in itself is no first fragment of anything.
+            return faults;
+        }
         let header = transport::header(datagram);
         let known = self.trains.entry(train).or_insert_with(|| First {
             header: header.clone(),
