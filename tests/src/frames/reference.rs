@@ -147,6 +147,8 @@ impl Reference {
             0x0806 => Expected::of(arp::faults(&self.world, sender, body)),
             0x0800 => self.ip(sender, receiver, datagram::read4(body)),
             0x86dd => self.ip(sender, receiver, datagram::read6(body)),
+            // So short that there is nothing of whatever it is.
+            _ if body.len() < 2 => Expected::of([Reason::NotIp, Reason::Malformed]),
             _ => Expected::of([Reason::NotIp]),
         }
     }
@@ -176,6 +178,12 @@ impl Reference {
                     });
                 } else if datagram.piece.is_none_or(|piece| piece.offset == 0) {
                     faults.extend(transport::whole(&self.world, sender, &datagram));
+                    if datagram.piece.is_some() {
+                        faults.extend(transport::first(&self.world, sender, &datagram));
+                    }
+                } else {
+                    // It may be wrong as a fragment besides.
+                    faults.push(Reason::Fragment);
                 }
                 if faults.is_empty() && astray && sender != Sender::Stranger {
                     datagram.destination = self.world.pods[receiver].of_family(destination);

@@ -129,6 +129,9 @@ fn always_passes(datagram: &Datagram<'_>) -> bool {
 fn refused(world: &World, datagram: &Datagram<'_>) -> bool {
     let (source, destination) = (datagram.source, datagram.destination);
     let segment = datagram.segment;
+    if world.is_one_pod(source, destination) {
+        return false;
+    }
     if is(datagram, ICMP) {
         return world.drops(destination, |what| what == What::Icmp(segment[0]));
     }
@@ -152,6 +155,9 @@ fn refused(world: &World, datagram: &Datagram<'_>) -> bool {
 /// Whether some packet of this protocol between these two could be dropped.
 pub(super) fn could_drop(world: &World, datagram: &Datagram<'_>) -> bool {
     let protocol = datagram.protocol;
+    if world.is_one_pod(datagram.source, datagram.destination) {
+        return false;
+    }
     // Over IPv6 only the first fragment says which protocol it is.
     let unknown = datagram.source.is_ipv6();
     world.drops(datagram.destination, |what| match what {

@@ -61,6 +61,11 @@ impl World {
         self.guarded.iter().any(|pod| self.pods[*pod].has(address))
     }
 
+    /// Whether a pod talks to itself, which no rule is about.
+    pub(super) fn is_one_pod(&self, source: IpAddr, destination: IpAddr) -> bool {
+        self.pods.iter().any(|pod| pod.has(source) && pod.has(destination))
+    }
+
     /// Whether a packet opened towards `responder` is dropped by the rule.
     pub(super) fn drops(&self, responder: IpAddr, what: impl Fn(What) -> bool) -> bool {
         self.is_guarded(responder) && self.drops.iter().any(|drop| what(*drop))
