@@ -95,7 +95,7 @@ initramfs() {
     for file in sh mount insmod poweroff sync sleep uname mkdir cat ls grep; do ln -s busybox "$root/bin/$file"; done
     with_libraries "$root" ip tc nsenter
     for module in "${MODULES[@]}"; do
-        file=$(find "$from" -name "$module.ko" -o -name "$module.ko.xz" | head -n 1)
+        file=$(find "$from/" -name "$module.ko" -o -name "$module.ko.xz" | head -n 1)
         [ -n "$file" ] || continue # built in
         case $file in
         *.xz) xz -dc "$file" >"$root/modules/$module.ko" ;;

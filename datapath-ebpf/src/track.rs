@@ -311,7 +311,10 @@ pub fn go_on<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Addr
         how |= how::SILENT;
     }
     if step == step::AGAIN {
-        if flow.verdict().1 != cell {
+        let (revision, before) = flow.verdict();
+        // A Drop that alert-only lets through is told with every policy: under the one before it may have been cut.
+        let spared = revision != scene.generation && cell.action() == action::DROP && !drops(scene, cell);
+        if before != cell || spared {
             how |= how::CHANGED;
         }
         flow.set_interfaces(lo == scene.is_from_pod(), scene.ifindex, question.found.ifindex);

@@ -4,7 +4,7 @@ use cellwall_datapath_common::{Active, Cell, FlowValue, flow_flags, hook, switch
 
 use super::frames::*;
 use super::world::*;
-use crate::verdict::{passing, reason, refusal};
+use crate::verdict::{action, passing, reason, refusal};
 
 fn syn() -> std::vec::Vec<u8> {
     tcp4(V4_A, V4_OUT, (40_000, 80), SYN)
@@ -297,6 +297,22 @@ fn alert_only_passes_a_policys_drop_and_tells_it_once_a_flow() {
     world.switches(0);
     assert!(!world.from_a(&ack()), "enforced again, the flow is cut");
     assert_eq!(world.0.0.borrow().refused.len(), 1);
+}
+
+#[test]
+fn a_flow_that_was_cut_and_that_alert_only_lets_go_on_is_told() {
+    let world = World::new();
+    established(&world);
+    world.rule(EGRESS_A, WORLD, DROP);
+    world.flip();
+    assert!(!world.from_a(&ack()));
+    world.switches(switches::ALERT_ONLY);
+    world.flip();
+    world.records();
+    assert!(world.from_a(&ack()) && world.from_a(&ack()));
+    let records = world.records();
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!((Cell(records[0].cell).action(), records[0].dropped), (action::DROP, 0));
 }
 
 #[test]
