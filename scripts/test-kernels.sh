@@ -15,8 +15,8 @@ CACHE=$PWD/.cache/kernels
 PATIENCE=${PATIENCE:-1500}
 # Modules in the order in which they need one another.
 MODULES=(llc stp bridge veth dummy sch_ingress cls_bpf)
-# What is exact, not what is timed: TEST=FILTER..., the filters separated by commas (none: all of it).
-TESTS=(ebpf_loads maps links attach traffic=case_27)
+# What is exact, not what is timed. In TESTS, TEST=FILTER..., the filters separated by commas (none: all of it).
+read -ra TESTS <<<"${TESTS:-ebpf_loads maps links attach ways=case_27}"
 
 say() { printf 'test-kernels: %s\n' "$*"; }
 fail() {
@@ -125,7 +125,7 @@ initramfs() {
 # boot VERSION DIRECTORY: the console goes to $CACHE/VERSION.log.
 boot() {
     local version=$1 image=("$2"/boot/vmlinuz-*)
-    timeout "$PATIENCE" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 -kernel "${image[0]}" \
+    timeout "$PATIENCE" qemu-system-x86_64 -accel tcg,thread=multi -m 2048 -smp 2 -kernel "${image[0]}" \
         -initrd "$CACHE/$version.cpio.gz" -append 'console=ttyS0 quiet panic=-1' -nographic -no-reboot -nodefaults \
         -serial "file:$CACHE/$version.console" </dev/null || true
     tr -d '\r' <"$CACHE/$version.console" >"$CACHE/$version.log"
@@ -135,7 +135,7 @@ boot() {
 # row VERSION: one line of the table.
 row() {
     local log=$CACHE/$1.log release attach verified entry result passed failed=0
-    release=$(sed -n 's/^kernel: //p' "$log")
+    release=$(sed -n 's/.*kernel: //p' "$log")
     attach='clsact'
     ! grep -q 'mechanism: TCX' "$log" || attach='TCX, clsact'
     verified=$(sed -n 's/.*\(from_pod\|to_pod\): \([0-9]*\) instructions verified.*/\2/p' "$log" | paste -sd / -)

@@ -1,7 +1,8 @@
 //! Both programs before the real verifier, and a few packets through them by `BPF_PROG_TEST_RUN`.
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
-use aya::programs::{SchedClassifier, TestRun};
+use aya::programs::{ProgramType, SchedClassifier, TestRun};
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader, TestRunOptions};
 use cellwall_datapath::kernel::OBJECT;
 use cellwall_datapath_common::policy::{PEER_PLAIN, digest2, switches};
@@ -29,7 +30,9 @@ const ACK: u8 = 16;
 /// Both programs loaded, one endpoint, everything passes.
 fn loaded() -> Ebpf {
     let mut loader = EbpfLoader::new();
-    loader.override_global(maps::COARSE_CLOCK, &1_u8, true);
+    let coarse = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
+    let coarse = u8::from(coarse.unwrap());
+    loader.override_global(maps::COARSE_CLOCK, &coarse, true);
     for map in [
         maps::ADDRESSES4,
         maps::ADDRESSES6,

@@ -1,7 +1,7 @@
 //! Buffers that hold many packets: what is sent arrives, and is counted.
 
 use std::io::{IoSlice, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -39,21 +39,47 @@ fn counted(cluster: &Cluster) -> u64 {
     cluster.rule("to-b")["bytes"].as_u64().expect("a number")
 }
 
-fn send_segments(socket: &UdpSocket, to: SocketAddr, payload: &[u8]) -> usize {
+fn send<A: SockaddrLike>(socket: &UdpSocket, payload: &[u8], to: &A) -> usize {
     let segments = [ControlMessage::UdpGsoSegments(&SEGMENT)];
     let slices = [IoSlice::new(payload)];
-    fn send<A: SockaddrLike>(
-        socket: &UdpSocket,
-        slices: &[IoSlice<'_>],
-        control: &[ControlMessage<'_>],
-        to: &A,
-    ) -> usize {
-        sendmsg(socket.as_raw_fd(), slices, control, MsgFlags::empty(), Some(to)).expect("the kernel takes segments")
-    }
+    let sent = sendmsg(socket.as_raw_fd(), &slices, &segments, MsgFlags::empty(), Some(to));
+    sent.expect("the kernel takes segments")
+}
+
+fn send_segments(socket: &UdpSocket, to: SocketAddr, payload: &[u8]) -> usize {
     match to {
-        SocketAddr::V4(to) => send(socket, &slices, &segments, &SockaddrIn::from(to)),
-        SocketAddr::V6(to) => send(socket, &slices, &segments, &SockaddrIn6::from(to)),
+        SocketAddr::V4(to) => send(socket, payload, &SockaddrIn::from(to)),
+        SocketAddr::V6(to) => send(socket, payload, &SockaddrIn6::from(to)),
     }
+}
+
+/// The datagrams of a round, each of one byte's repeats.
+fn payload(round: usize) -> Vec<u8> {
+    let each = (0..SEGMENTS).map(|segment| vec![byte(segment, round); usize::from(SEGMENT)]);
+    each.flatten().collect()
+}
+
+fn byte(segment: usize, round: usize) -> u8 {
+    (segment + round).to_le_bytes()[0]
+}
+
+/// Sends buffers of many datagrams from `a` to `b`; answers the bytes that came.
+fn rounds(sender: &UdpSocket, receiver: &UdpSocket, target: SocketAddr) -> u64 {
+    let mut received = 0;
+    for round in 0..ROUNDS {
+        let payload = payload(round);
+        assert_eq!(send_segments(sender, target, &payload), payload.len());
+        for segment in 0..SEGMENTS {
+            let mut datagram = [0; 2_000];
+            let came = receiver.recv(&mut datagram);
+            let length = came.unwrap_or_else(|error| panic!("round {round}, segment {segment}: {error}"));
+            assert_eq!(length, usize::from(SEGMENT), "round {round}, segment {segment}");
+            let whole = datagram[..length].iter().all(|found| *found == byte(segment, round));
+            assert!(whole, "round {round}, segment {segment}: out of order or mixed");
+            received += length as u64;
+        }
+    }
+    received
 }
 
 #[test]
@@ -62,41 +88,19 @@ fn case_10_datagrams_sent_as_one_buffer_arrive_one_by_one_and_are_counted() {
         let cluster = cluster(wiring);
         let (a, b) = (cluster.pod("a"), cluster.pod("b"));
         for v4 in [true, false] {
-            let target: IpAddr = b.address(v4);
-            let receiver =
-                inside(&b.netns, || UdpSocket::bind((target, PORT)).expect("a socket")).expect("a namespace");
-            receiver
-                .set_read_timeout(Some(Duration::from_secs(2)))
-                .expect("a time-out");
-            let sender =
-                inside(&a.netns, || UdpSocket::bind((a.address(v4), 0)).expect("a socket")).expect("a namespace");
+            let target = SocketAddr::new(b.address(v4), PORT);
+            let bind = |netns: &str, at: SocketAddr| {
+                inside(netns, || UdpSocket::bind(at).expect("a socket")).expect("a namespace")
+            };
+            let receiver = bind(&b.netns, target);
+            let patience = Some(Duration::from_secs(2));
+            receiver.set_read_timeout(patience).expect("a time-out");
+            let sender = bind(&a.netns, SocketAddr::new(a.address(v4), 0));
             let before = counted(&cluster);
-            let mut received = 0;
-            for round in 0..ROUNDS {
-                let payload: Vec<u8> = (0..SEGMENTS * usize::from(SEGMENT))
-                    .map(|at| (at / usize::from(SEGMENT) + round).to_le_bytes()[0])
-                    .collect();
-                assert_eq!(send_segments(&sender, (target, PORT).into(), &payload), payload.len());
-                for segment in 0..SEGMENTS {
-                    let mut datagram = [0; 2_000];
-                    let length = receiver
-                        .recv(&mut datagram)
-                        .unwrap_or_else(|error| panic!("{wiring:?} round {round}, segment {segment}: {error}"));
-                    assert_eq!(length, usize::from(SEGMENT), "{wiring:?}");
-                    assert!(
-                        datagram[..length]
-                            .iter()
-                            .all(|byte| *byte == (segment + round).to_le_bytes()[0]),
-                        "{wiring:?}: out of order or mixed"
-                    );
-                    received += length as u64;
-                }
-            }
-            let enough = wait_for(Duration::from_secs(3), || {
-                (counted(&cluster) - before >= received).then_some(())
-            });
+            let received = rounds(&sender, &receiver, target);
+            let enough = || (counted(&cluster) - before >= received).then_some(());
             assert!(
-                enough.is_some(),
+                wait_for(Duration::from_secs(3), enough).is_some(),
                 "{wiring:?}: {received} bytes came, {} were counted",
                 counted(&cluster) - before
             );
