@@ -19,7 +19,7 @@ struct Frame {
     calls: Vec<usize>,
 }
 
-fn is_call(instruction: &bpf_insn) -> bool {
+fn is_call(instruction: bpf_insn) -> bool {
     u32::from(instruction.code) == BPF_JMP | BPF_CALL && u32::from(instruction.src_reg()) == BPF_PSEUDO_CALL
 }
 
@@ -41,12 +41,10 @@ fn depth(instructions: &[bpf_insn]) -> u32 {
         let below = match instruction.code & 7 {
             LOAD if instruction.src_reg() == FRAME_POINTER => i32::from(instruction.off),
             STORE | STORE_IMMEDIATE if instruction.dst_reg() == FRAME_POINTER => i32::from(instruction.off),
-            _ if instruction.code == MOVE && instruction.src_reg() == FRAME_POINTER => {
-                match instructions.get(at + 1) {
-                    Some(next) if next.code == ADD && next.dst_reg() == instruction.dst_reg() => next.imm,
-                    _ => 0,
-                }
-            }
+            _ if instruction.code == MOVE && instruction.src_reg() == FRAME_POINTER => match instructions.get(at + 1) {
+                Some(next) if next.code == ADD && next.dst_reg() == instruction.dst_reg() => next.imm,
+                _ => 0,
+            },
             _ => 0,
         };
         deepest = deepest.max(below.min(0).unsigned_abs());
@@ -57,8 +55,11 @@ fn depth(instructions: &[bpf_insn]) -> u32 {
 /// The functions of a linked program by where they begin.
 fn frames(program: &Function, names: &BTreeMap<Vec<u8>, String>) -> BTreeMap<usize, Frame> {
     let all = &program.instructions;
-    assert!(all.iter().all(|i| u32::from(i.src_reg()) != BPF_PSEUDO_FUNC || i.code != 0x18));
-    let calls: Vec<usize> = (0..all.len()).filter(|at| is_call(&all[*at])).collect();
+    assert!(
+        all.iter()
+            .all(|i| u32::from(i.src_reg()) != BPF_PSEUDO_FUNC || i.code != 0x18)
+    );
+    let calls: Vec<usize> = (0..all.len()).filter(|at| is_call(all[*at])).collect();
     let mut starts: Vec<usize> = calls.iter().map(|at| target(all, *at)).chain([0]).collect();
     starts.sort_unstable();
     starts.dedup();
@@ -66,7 +67,7 @@ fn frames(program: &Function, names: &BTreeMap<Vec<u8>, String>) -> BTreeMap<usi
     let each = starts.iter().copied().zip(ends);
     each.map(|(start, end)| {
         let own = &all[start..end];
-        let calls = (start..end).filter(|at| is_call(&all[*at])).map(|at| target(all, at));
+        let calls = (start..end).filter(|at| is_call(all[*at])).map(|at| target(all, at));
         let codes: Vec<u8> = own.iter().map(|instruction| instruction.code).collect();
         let frame = Frame {
             name: names.get(&codes).cloned().unwrap_or_else(|| "the program".to_owned()),
@@ -81,7 +82,11 @@ fn frames(program: &Function, names: &BTreeMap<Vec<u8>, String>) -> BTreeMap<usi
 /// The deepest way down from `at`: bytes, and the frames on it.
 fn deepest(frames: &BTreeMap<usize, Frame>, at: usize) -> (u32, Vec<String>) {
     let frame = &frames[&at];
-    let below = frame.calls.iter().map(|call| deepest(frames, *call)).max_by_key(|(bytes, _)| *bytes);
+    let below = frame
+        .calls
+        .iter()
+        .map(|call| deepest(frames, *call))
+        .max_by_key(|(bytes, _)| *bytes);
     let (bytes, mut path) = below.unwrap_or_default();
     path.insert(0, format!("{} {}", frame.bytes, frame.name));
     (bytes + frame.bytes, path)

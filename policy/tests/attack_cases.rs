@@ -18,7 +18,7 @@ fn hold(text: &str) {
     let hooks: Vec<_> = asks
         .filter_map(|ask| match ask {
             Ask::Hook(question) => Some(question.clone()),
-            _ => None,
+            Ask::Flow(_) => None,
         })
         .collect();
     assert!(!hooks.is_empty(), "asks no hook");

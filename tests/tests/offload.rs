@@ -65,7 +65,7 @@ fn byte(segment: usize, round: usize) -> u8 {
 
 /// Sends buffers of many datagrams from `a` to `b`; answers the bytes that came.
 fn rounds(sender: &UdpSocket, receiver: &UdpSocket, target: SocketAddr) -> u64 {
-    let mut received = 0;
+    let mut bytes = 0;
     for round in 0..ROUNDS {
         let payload = payload(round);
         assert_eq!(send_segments(sender, target, &payload), payload.len());
@@ -76,10 +76,10 @@ fn rounds(sender: &UdpSocket, receiver: &UdpSocket, target: SocketAddr) -> u64 {
             assert_eq!(length, usize::from(SEGMENT), "round {round}, segment {segment}");
             let whole = datagram[..length].iter().all(|found| *found == byte(segment, round));
             assert!(whole, "round {round}, segment {segment}: out of order or mixed");
-            received += length as u64;
+            bytes += length as u64;
         }
     }
-    received
+    bytes
 }
 
 #[test]
@@ -97,11 +97,11 @@ fn case_10_datagrams_sent_as_one_buffer_arrive_one_by_one_and_are_counted() {
             receiver.set_read_timeout(patience).expect("a time-out");
             let sender = bind(&a.netns, SocketAddr::new(a.address(v4), 0));
             let before = counted(&cluster);
-            let received = rounds(&sender, &receiver, target);
-            let enough = || (counted(&cluster) - before >= received).then_some(());
+            let arrived = rounds(&sender, &receiver, target);
+            let enough = || (counted(&cluster) - before >= arrived).then_some(());
             assert!(
                 wait_for(Duration::from_secs(3), enough).is_some(),
-                "{wiring:?}: {received} bytes came, {} were counted",
+                "{wiring:?}: {arrived} bytes came, {} were counted",
                 counted(&cluster) - before
             );
         }
@@ -119,22 +119,22 @@ fn case_10_a_stream_in_large_segments_arrives_whole() {
         })
         .expect("a namespace");
         let before = counted(&cluster);
-        let mut sender = inside(&a.netns, || {
+        let mut client = inside(&a.netns, || {
             TcpStream::connect((b.address(v4), PORT)).expect("the connection opens")
         })
         .expect("a namespace");
         let writer = std::thread::spawn(move || {
             let block: Vec<u8> = (0..=255).cycle().take(1 << 16).collect();
             for _ in 0..WHOLE / block.len() {
-                sender.write_all(&block).expect("the stream is taken");
+                client.write_all(&block).expect("the stream is taken");
             }
         });
         let mut all = Vec::with_capacity(WHOLE);
-        let (mut stream, _) = listener.accept().expect("a connection");
-        stream
+        let (mut served, _) = listener.accept().expect("a connection");
+        served
             .set_read_timeout(Some(Duration::from_secs(5)))
             .expect("a time-out");
-        stream.read_to_end(&mut all).expect("the stream ends");
+        served.read_to_end(&mut all).expect("the stream ends");
         writer.join().expect("the writer ends");
         assert_eq!(all.len(), WHOLE);
         assert!(all.iter().zip((0..=255_u8).cycle()).all(|(found, sent)| *found == sent));
