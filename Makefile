@@ -14,10 +14,10 @@ STATIC := $(TARGET)/$(MUSL)/release/cellwall
 # Only what touches the kernel runs as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: help demo test build static bench lint fmt setup clean
+.PHONY: help demo test build static bench test-kernels lint fmt setup clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a few pods, real traffic, a rule changed under it: what the kernel decides and why (root)
 	@scripts/need-kernel.sh 'make demo'
@@ -42,6 +42,9 @@ static: ## the program as one static file, for any Linux on x86_64
 bench: ## how long compiling and evaluating policy takes, at several sizes
 	@scripts/setup.sh build
 	@cargo bench --locked --package cellwall-policy
+
+test-kernels: ## the datapath's tests on Debian's 5.10, 6.1 and 6.12 kernels, under QEMU (slow)
+	@scripts/test-kernels.sh
 
 lint: ## the part of `make test` that runs nothing: format, lints, licences, tidiness
 	@scripts/test.sh lint
