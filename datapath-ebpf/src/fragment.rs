@@ -6,6 +6,7 @@ use cellwall_datapath_common::record::event;
 use cellwall_datapath_common::{Cell, FragmentValue, fragment_flags, ticks};
 
 use crate::family::{Family, protocol};
+use crate::guard::is_to_itself;
 use crate::judge::may_drop;
 use crate::layout::TrainKey;
 use crate::packet::Packet;
@@ -140,9 +141,12 @@ fn unknown<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Addres
     let Some(found) = found(tables) else {
         return;
     };
-    let mut how = 0;
+    let (mut how, mut passes) = (0, reason::FRAGMENT);
     let answer = if !find::<F, T>(tables, scene.generation, other, found) {
         reason::INTERNAL
+    } else if is_to_itself::<F, T>(tables, scene, found.ifindex, other) {
+        passes = reason::SELF;
+        FINE
     } else if !scene.is_from_pod() && found.ifindex != 0 {
         how = how::SILENT;
         if is_way_of(tables, scene.ingress, found.ifindex, scene.generation) {
@@ -154,7 +158,7 @@ fn unknown<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Addres
         may_drop::<F, T>(tables, scene, found.peer, u32::from(h.protocol))
     };
     let cell = if answer == FINE {
-        passing(reason::FRAGMENT)
+        passing(passes)
     } else {
         refusal(answer)
     };

@@ -35,9 +35,17 @@ pub fn is_own<F: Family, T: Tables>(tables: T, scene: &Scene, address: &F::Addre
 
 /// Whether `address` is known to be the pod's: as a destination, for which nobody is given the benefit of the doubt.
 #[inline(always)]
-pub fn is_known_own<F: Family, T: Tables>(tables: T, scene: &Scene, address: &F::Address) -> bool {
+fn is_known_own<F: Family, T: Tables>(tables: T, scene: &Scene, address: &F::Address) -> bool {
     F::is_own(scene.endpoint, address)
         || scene.endpoint.flags & endpoint_flags::MORE_ADDRESSES != 0 && is_listed::<F, T>(tables, scene, address)
+}
+
+/// Whether the pod sends to its own address, which the pod of interface `holder` (0: of none here) has. An address that
+/// another pod of this node took over is that pod's, whoever had it.
+#[inline(always)]
+pub fn is_to_itself<F: Family, T: Tables>(tables: T, scene: &Scene, holder: u32, destination: &F::Address) -> bool {
+    let untaken = holder == 0 || holder == scene.ifindex;
+    scene.is_from_pod() && untaken && is_known_own::<F, T>(tables, scene, destination)
 }
 
 /// Whether the address is among those beyond the record.

@@ -4,7 +4,7 @@ use cellwall_datapath_common::record::event;
 use cellwall_datapath_common::{Cell, FlowValue, flow_flags};
 
 use crate::family::Family;
-use crate::guard::is_known_own;
+use crate::guard::is_to_itself;
 use crate::judge::Question;
 use crate::layout::LiveFlow;
 use crate::scene::{Headers, Outcome, Scene, fragment, kind, tcp};
@@ -223,10 +223,12 @@ pub fn ask<F: Family, T: Tables>(
         return step::DONE;
     }
     question.protocol = u32::from(h.protocol);
-    // An address that a pod of this node took over is that pod's, whoever had it.
-    let untaken = question.found.ifindex == 0 || question.found.ifindex == scene.ifindex;
-    question.to_itself =
-        u32::from(scene.is_from_pod() && untaken && is_known_own::<F, T>(tables, scene, &h.destination));
+    question.to_itself = u32::from(is_to_itself::<F, T>(
+        tables,
+        scene,
+        question.found.ifindex,
+        &h.destination,
+    ));
     if step == step::AGAIN
         && let Some(flow) = place
         && let Some((_, lo)) = key_of::<F, T>(tables, h)

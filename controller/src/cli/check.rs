@@ -28,7 +28,7 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         };
         findings.tell(
             severity,
-            &problem.to_string(),
+            &tagged(severity, &problem.place(), &problem.to_string()),
             &json!({ "severity": severity, "file": problem.file, "line": problem.line, "message": problem.message,
                 "remedy": problem.remedy }),
         )?;
@@ -61,7 +61,7 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
                 None => held += 1,
                 Some(why) => {
                     let found = json!({ "severity": "error", "file": file, "line": null, "message": why });
-                    findings.tell("error", &format!("expectation broken: {why}"), &found)?;
+                    findings.tell("error", &format!("error: expectation broken: {why}"), &found)?;
                 }
             }
         }
@@ -94,7 +94,7 @@ impl Findings {
         };
         match self.format {
             Format::Json => line(&value.to_string()),
-            Format::Table => line(&paint(&tagged(severity, text), colour)),
+            Format::Table => line(&paint(text, colour)),
         }
     }
 
@@ -110,11 +110,24 @@ impl Findings {
     }
 }
 
-/// The severity in front, once: some texts carry it already.
-fn tagged(severity: &str, text: &str) -> String {
-    if text.starts_with(severity) || text.contains(&format!(": {severity}: ")) {
-        text.to_owned()
-    } else {
-        format!("{severity}: {text}")
+/// What compilers print: place, severity, message. Notes carry their severity already.
+fn tagged(severity: &str, place: &str, text: &str) -> String {
+    let message = text.strip_prefix(place).and_then(|rest| rest.strip_prefix(": "));
+    match message {
+        Some(message) if !message.starts_with(&format!("{severity}: ")) => format!("{place}: {severity}: {message}"),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tagged;
+
+    #[test]
+    fn place_severity_and_message_stand_in_one_order_whoever_tells() {
+        let told = tagged("error", "a.yaml:3", "a.yaml:3: not valid");
+        assert_eq!(told, "a.yaml:3: error: not valid");
+        assert_eq!(tagged("error", "a.yaml:3", &told), told);
+        assert_eq!(tagged("note", "a.yaml", "a.yaml: note: a link"), "a.yaml: note: a link");
     }
 }

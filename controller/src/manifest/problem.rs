@@ -141,13 +141,20 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// File and, where it is known, line: what a message begins with.
+    pub fn place(&self) -> String {
+        let file = printable(&self.file.to_string_lossy()).to_string();
+        match self.line {
+            Some(line) => format!("{file}:{line}"),
+            None => file,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", printable(&self.file.to_string_lossy()))?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        f.write_str(": ")?;
+        write!(f, "{}: ", self.place())?;
         if self.severity == Severity::Note {
             f.write_str("note: ")?;
         }

@@ -51,6 +51,15 @@ fn case_07_a_later_fragment_of_an_unknown_train_passes_where_no_port_could_be_dr
 }
 
 #[test]
+fn case_21_a_later_fragment_to_the_pods_own_address_passes_whatever_the_rules_say_of_its_ports() {
+    let world = World::new();
+    world.rule(EGRESS_A, LOCAL_A, DROP);
+    assert!(world.from_a(&ip4_with(V4_A, V4_A, 17, &[], 7, 3, &[0; 32])));
+    world.rule(EGRESS_A, LOCAL_B, DROP);
+    assert!(!world.from_a(&ip4_with(V4_A, V4_B, 17, &[], 7, 3, &[0; 32])));
+}
+
+#[test]
 fn case_06_first_fragments_that_differ_poison_the_train() {
     let world = World::new();
     assert!(world.from_a(&first(1, 53)));
