@@ -14,7 +14,7 @@ CACHE=$PWD/.cache/kernels
 # Longest boot with all tests, in seconds: without KVM everything takes ten to thirty times as long.
 PATIENCE=${PATIENCE:-1500}
 # Modules in the order in which they need one another.
-MODULES=(llc stp bridge veth dummy sch_ingress cls_bpf)
+MODULES=(llc stp bridge veth dummy macvlan sch_ingress cls_bpf act_gact cls_matchall)
 # What is exact, not what is timed. In TESTS, TEST=FILTER..., the filters separated by commas (none: all of it).
 read -ra TESTS <<<"${TESTS:-ebpf_loads maps links attach ways=case_27}"
 
