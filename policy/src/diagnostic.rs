@@ -1,6 +1,7 @@
 //! What is worth telling the people who write rules.
 //!
-//! [`examine`] looks at a whole world and is for `check` and for reports, not for the way of a change.
+//! [`examine`] looks at a whole world and is for `check` and for reports, not for the way of a change; [`dangling`] is
+//! quick enough for that.
 
 mod addresses;
 mod objects;
@@ -9,6 +10,8 @@ mod rules;
 mod shadow;
 
 use std::fmt;
+
+pub use rules::dangling;
 
 use crate::compile::Reach;
 use crate::world::World;
@@ -82,8 +85,7 @@ impl fmt::Display for Diagnostic {
 /// Everything there is to say about `world`, the worst first, then by kind and name.
 pub fn examine(world: &World) -> Vec<Diagnostic> {
     let reach = Reach::of(world);
-    let mut found = Vec::new();
-    rules::dangling(world, &mut found);
+    let mut found = dangling(world);
     shadow::shadowed(world, &mut found);
     rules::equal_priority(world, &reach, &mut found);
     objects::selecting_nothing(world, &reach, &mut found);

@@ -27,6 +27,16 @@ fn open(place: &Place) -> Instance {
     instance
 }
 
+/// The same on the pod's interface.
+fn attached(node: &Node, place: &Place) -> Instance {
+    let link = node.link("veth-0");
+    node.within(|| {
+        let mut instance = open(place);
+        instance.attach(&link).unwrap();
+        instance
+    })
+}
+
 #[test]
 fn the_maps_say_full_missing_and_denied_as_the_port_says() {
     let mut node = Node::new();
@@ -122,12 +132,7 @@ fn case_38_the_sweep_deletes_what_is_over_and_nothing_else() {
 fn case_82_records_received_and_records_counted_lost_are_all_there_were() {
     let mut node = Node::new();
     let (place, pod) = (node.place(), node.pod("veth-0", 1));
-    let link = node.link("veth-0");
-    let mut instance = node.within(|| {
-        let mut instance = open(&place);
-        instance.attach(&link).unwrap();
-        instance
-    });
+    let mut instance = attached(&node, &place);
     // Nobody's interface: every packet is refused and recorded, into a ring of one page.
     instance.maps_mut().activate(Active::sealed(1, 0, 0)).unwrap();
     let flood = Flood::start(&node, &pod);
@@ -166,12 +171,7 @@ fn case_82_records_received_and_records_counted_lost_are_all_there_were() {
 fn a_drain_ends_at_its_limit_and_says_that_there_is_more() {
     let mut node = Node::new();
     let (place, pod) = (node.place(), node.pod("veth-0", 1));
-    let link = node.link("veth-0");
-    let mut instance = node.within(|| {
-        let mut instance = open(&place);
-        instance.attach(&link).unwrap();
-        instance
-    });
+    let mut instance = attached(&node, &place);
     instance.maps_mut().activate(Active::sealed(1, 0, 0)).unwrap();
     let flood = Flood::start(&node, &pod);
     std::thread::sleep(Duration::from_millis(200));

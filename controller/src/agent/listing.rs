@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cellwall_datapath::abi::Counter;
-use cellwall_policy::diagnostic::{Diagnostic, Problem, Severity};
+use cellwall_policy::diagnostic::{self, Diagnostic, Severity};
 use cellwall_policy::evaluate::objects_of_pod;
 use cellwall_policy::model::{DefenseRule, Entity, Name, NetworkObject, Pod, Selector, Side};
 use cellwall_policy::world::World;
@@ -99,28 +99,10 @@ pub(super) fn objects(world: &World) -> Vec<Value> {
 }
 
 /// Enabled rules that name an object that does not exist: they enforce nothing, and must not do so in silence.
-pub(super) fn dangling(world: &World) -> impl Iterator<Item = Diagnostic> + '_ {
-    let sides = world.rules().filter(|rule| rule.enabled).flat_map(|rule| {
-        let sides = [
-            ("spec.source.object", &rule.source),
-            ("spec.destination.object", &rule.destination),
-        ];
-        sides.map(|(field, side)| (rule, field, side))
-    });
-    sides.filter_map(|(rule, field, side)| match side {
-        Side::Object(object) if world.object(object).is_none() => Some(Diagnostic {
-            severity: Severity::Error,
-            problem: Problem::DanglingObject,
-            kind: "DefenseRule",
-            name: rule.name.to_string(),
-            field,
-            message: format!(
-                "no NetworkObject is named {:?}: the rule enforces nothing; create the object or correct the name",
-                &**object
-            ),
-        }),
-        _ => None,
-    })
+pub(super) fn dangling(world: &World) -> impl Iterator<Item = Diagnostic> {
+    diagnostic::dangling(world)
+        .into_iter()
+        .filter(|one| one.severity == Severity::Error)
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use super::args::{CheckArgs, Format};
 use super::output::{line, paint};
 use crate::documents;
 use crate::expect;
-use crate::manifest;
 
 /// Answers whether there are no errors and every expectation holds.
 pub fn run(args: &CheckArgs) -> Result<bool> {
@@ -22,13 +21,10 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         notes: 0,
     };
     for problem in &read.problems {
-        let severity = match problem.severity {
-            manifest::problem::Severity::Error => "error",
-            manifest::problem::Severity::Note => "note",
-        };
+        let severity = problem.severity.name();
         findings.tell(
             severity,
-            &tagged(severity, &problem.place(), &problem.to_string()),
+            &problem.tagged(),
             &json!({ "severity": severity, "file": problem.file, "line": problem.line, "message": problem.message,
                 "remedy": problem.remedy }),
         )?;
@@ -107,27 +103,5 @@ impl Findings {
             ))?;
         }
         Ok(self.errors == 0)
-    }
-}
-
-/// What compilers print: place, severity, message. Notes carry their severity already.
-fn tagged(severity: &str, place: &str, text: &str) -> String {
-    let message = text.strip_prefix(place).and_then(|rest| rest.strip_prefix(": "));
-    match message {
-        Some(message) if !message.starts_with(&format!("{severity}: ")) => format!("{place}: {severity}: {message}"),
-        _ => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::tagged;
-
-    #[test]
-    fn place_severity_and_message_stand_in_one_order_whoever_tells() {
-        let told = tagged("error", "a.yaml:3", "a.yaml:3: not valid");
-        assert_eq!(told, "a.yaml:3: error: not valid");
-        assert_eq!(tagged("error", "a.yaml:3", &told), told);
-        assert_eq!(tagged("note", "a.yaml", "a.yaml: note: a link"), "a.yaml: note: a link");
     }
 }

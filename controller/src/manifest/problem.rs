@@ -141,28 +141,48 @@ impl Problem {
     }
 }
 
+impl Severity {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Note => "note",
+        }
+    }
+}
+
 impl Problem {
-    /// File and, where it is known, line: what a message begins with.
-    pub fn place(&self) -> String {
+    /// Place, severity and message, as compilers print them.
+    pub fn tagged(&self) -> String {
+        format!("{}: {}: {}", self.place(), self.severity.name(), self.said())
+    }
+
+    /// File and, where it is known, line.
+    fn place(&self) -> String {
         let file = printable(&self.file.to_string_lossy()).to_string();
         match self.line {
             Some(line) => format!("{file}:{line}"),
             None => file,
         }
     }
+
+    /// Message and remedy.
+    fn said(&self) -> String {
+        let message = excerpt(&self.message, LONGEST_MESSAGE);
+        if self.remedy.is_empty() {
+            return message.to_string();
+        }
+        format!("{message}; {}", excerpt(&self.remedy, LONGEST_MESSAGE))
+    }
 }
 
+/// As [`Problem::tagged`], but of errors the severity goes without saying: logs have it already.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place())?;
-        if self.severity == Severity::Note {
-            f.write_str("note: ")?;
+        match self.severity {
+            Severity::Error => write!(f, "{}: {}", self.place(), self.said()),
+            Severity::Note => f.write_str(&self.tagged()),
         }
-        write!(f, "{}", excerpt(&self.message, LONGEST_MESSAGE))?;
-        if !self.remedy.is_empty() {
-            write!(f, "; {}", excerpt(&self.remedy, LONGEST_MESSAGE))?;
-        }
-        Ok(())
     }
 }
 
@@ -225,6 +245,16 @@ mod tests {
             problem.to_string(),
             "shop.yaml:12: the key \"on\" is given twice; remove one"
         );
+    }
+
+    #[test]
+    fn place_severity_and_message_stand_in_one_order_whoever_tells() {
+        let fault = Fault::at(Position { line: 3, column: 1 }, "not valid", "");
+        let error = Problem::error(Path::new("a.yaml"), fault);
+        assert_eq!(error.tagged(), "a.yaml:3: error: not valid");
+        let note = Problem::note(Path::new("a.yaml"), Fault::whole("a link", ""));
+        assert_eq!(note.tagged(), "a.yaml: note: a link");
+        assert_eq!(note.to_string(), note.tagged());
     }
 
     #[test]

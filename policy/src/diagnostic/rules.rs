@@ -11,7 +11,8 @@ use crate::model::{DefenseRule, Side};
 use crate::world::World;
 
 /// Rules that name an object that does not exist. A disabled one enforces nothing anyhow.
-pub(super) fn dangling(world: &World, found: &mut Vec<Diagnostic>) {
+pub fn dangling(world: &World) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
     for rule in world.rules() {
         let sides = [
             ("spec.source.object", &rule.source),
@@ -34,6 +35,7 @@ pub(super) fn dangling(world: &World, found: &mut Vec<Diagnostic>) {
             });
         }
     }
+    found
 }
 
 /// Whether a flow exists whose protocol and port both rules cover.
