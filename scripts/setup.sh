@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need and this machine lacks: Debian packages, two Rust toolchains, the eBPF
-# linker; with `all` also what only the checks of `make test` need. Looks first, so that a second run changes nothing
-# and takes no time. One line for each step. Needs rustup, and root (or sudo) only where a Debian package is missing.
+# linker; with `all` also what only the checks of `make test` need, Kubernetes among it. Looks first, so that a second
+# run changes nothing and takes no time. One line for each step. Needs rustup, for `all` Go, and root (or sudo) only
+# where a Debian package is missing.
 #
 #   scripts/setup.sh [build|all]    all is the default
 set -euo pipefail
@@ -25,7 +26,15 @@ PACKAGES=(
     "llvm-$LLVM-dev=bpf-linker is built against it and needs its library"
     "libpolly-$LLVM-dev=linked by LLVM $LLVM"
 )
-[ "$SCOPE" = build ] || PACKAGES+=("nftables=translates Service addresses in the tests, as a Service proxy does")
+if [ "$SCOPE" = all ]; then
+    PACKAGES+=(
+        "nftables=translates Service addresses in the tests, as a Service proxy does"
+        "containernetworking-plugins=networks of the pods in the tests' cluster"
+    )
+    # Where Docker's own packages are, these two are there under another name, and must stay.
+    command -v containerd >/dev/null || PACKAGES+=("containerd=runs the pods of the tests' cluster")
+    command -v runc >/dev/null || PACKAGES+=("runc=the same")
+fi
 
 say() { printf 'set-up: %s\n' "$*"; }
 fail() {
@@ -122,5 +131,9 @@ export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 [ -n "${SKIP_PACKAGES:-}" ] || debian_packages
 toolchains
 bpf_linker
-[ "$SCOPE" = build ] || cargo_deny
+if [ "$SCOPE" = all ]; then
+    cargo_deny
+    # Kubernetes for the tests, from source; says what it builds.
+    scripts/control-plane.sh >/dev/null
+fi
 say "complete ($SCOPE)"

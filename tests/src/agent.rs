@@ -250,7 +250,7 @@ impl Drop for Cluster {
 }
 
 /// Four letters and digits for a number: names of interfaces have no room for more.
-fn short(number: u32) -> String {
+pub(crate) fn short(number: u32) -> String {
     (0..4)
         .map(|place| char::from_digit(number / 36_u32.pow(place) % 36, 36).expect("a digit below 36"))
         .collect()

@@ -3,6 +3,7 @@
 //! Everything here needs root and fails without it: a test that did not run is never a pass.
 
 pub mod agent;
+pub mod cluster;
 pub mod frames;
 pub mod judges;
 pub mod ping;

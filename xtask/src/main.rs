@@ -2,6 +2,7 @@
 
 mod cases;
 mod crds;
+mod image;
 mod tidy;
 
 use std::path::Path;
@@ -22,6 +23,8 @@ enum Chore {
     Cases,
     /// Write the CRD manifests under `crds/manifests` from the types.
     Crds,
+    /// Write a container image of one static program.
+    Image(image::ImageArgs),
     /// Check what no compiler checks: crate edges, file sizes, reasons beside `unwrap`, words that must not be here.
     Tidy,
 }
@@ -30,6 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().chore {
         Chore::Cases => cases::run(root()),
         Chore::Crds => crds::run(root()),
+        Chore::Image(args) => image::run(&args),
         Chore::Tidy => tidy::run(root()),
     }
 }

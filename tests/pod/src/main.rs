@@ -1,0 +1,149 @@
+//! What runs in the pods of the tests' clusters. One static program, so that an image needs nothing else:
+//!
+//! ```text
+//! pod pause                              waits until it is ended: the sandbox of a pod, and a pod to ask from
+//! pod serve PORT...                      answers TCP and UDP: the name of this pod, and whom it sees asking
+//! pod ask tcp|udp ADDRESS:PORT [MS]      one question; prints `answered NAME FROM`, `refused` or `silence`
+//! pod count tcp ADDRESS:PORT SECONDS     a new connection every 10 ms; prints how many were answered, and how many not
+//! ```
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal};
+
+fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["pause"] => wait_for_the_end(),
+        ["serve", ports @ ..] => serve(ports),
+        ["ask", protocol, to] => ask(protocol, to, "1000"),
+        ["ask", protocol, to, patience] => ask(protocol, to, patience),
+        ["count", "tcp", to, seconds] => count(to, seconds),
+        _ => Err(io::Error::other(
+            "usage: pod pause | serve PORT... | ask tcp|udp ADDRESS:PORT [MS] | count tcp ADDRESS:PORT SECONDS",
+        )),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pod: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The first process of a pod ignores signals that it does not wait for.
+fn wait_for_the_end() -> io::Result<()> {
+    let mut ends = SigSet::empty();
+    ends.add(Signal::SIGTERM);
+    ends.add(Signal::SIGINT);
+    ends.thread_block()?;
+    ends.wait()?;
+    Ok(())
+}
+
+fn name() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {
+    text.parse()
+        .map_err(|_| io::Error::other(format!("`{text}` is no number")))
+}
+
+fn serve(ports: &[&str]) -> io::Result<()> {
+    let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    for port in ports {
+        let port: u16 = number(port)?;
+        // Without IPv6 in the pod, by IPv4 alone.
+        let both = |ip| Ok::<_, io::Error>((TcpListener::bind((ip, port))?, UdpSocket::bind((ip, port))?));
+        let (tcp, udp) = both(any).or_else(|_| both(Ipv4Addr::UNSPECIFIED.into()))?;
+        thread::spawn(move || {
+            for stream in tcp.incoming().flatten() {
+                thread::spawn(move || answer(stream));
+            }
+        });
+        thread::spawn(move || {
+            let mut question = [0; 2048];
+            while let Ok((_, from)) = udp.recv_from(&mut question) {
+                // An answer that cannot be sent is a silence that the client sees.
+                let _ = udp.send_to(line(from).as_bytes(), from);
+            }
+        });
+    }
+    wait_for_the_end()
+}
+
+fn answer(mut stream: TcpStream) {
+    let Ok(from) = stream.peer_addr() else { return };
+    let mut question = [0; 2048];
+    while stream.read(&mut question).is_ok_and(|n| n > 0) && stream.write_all(line(from).as_bytes()).is_ok() {}
+}
+
+fn line(from: SocketAddr) -> String {
+    format!("{} {}\n", name(), from.ip().to_canonical())
+}
+
+fn ask(protocol: &str, to: &str, patience: &str) -> io::Result<()> {
+    let to: SocketAddr = number(to)?;
+    let patience = Duration::from_millis(number(patience)?);
+    let answered = match protocol {
+        "tcp" => ask_tcp(to, patience),
+        "udp" => ask_udp(to, patience),
+        other => return Err(io::Error::other(format!("`{other}` is neither tcp nor udp"))),
+    };
+    match answered {
+        Ok(text) => println!("answered {}", text.trim()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => println!("refused"),
+        Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+            println!("silence");
+        }
+        Err(error) => println!("failed {error}"),
+    }
+    Ok(())
+}
+
+fn ask_tcp(to: SocketAddr, patience: Duration) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&to, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(b"?\n")?;
+    let mut text = [0; 256];
+    let n = stream.read(&mut text)?;
+    Ok(String::from_utf8_lossy(&text[..n]).into_owned())
+}
+
+fn ask_udp(to: SocketAddr, patience: Duration) -> io::Result<String> {
+    let own: IpAddr = if to.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind((own, 0))?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.send(b"?\n")?;
+    let mut text = [0; 256];
+    let n = socket.recv(&mut text)?;
+    Ok(String::from_utf8_lossy(&text[..n]).into_owned())
+}
+
+fn count(to: &str, seconds: &str) -> io::Result<()> {
+    let to: SocketAddr = number(to)?;
+    let end = Instant::now() + Duration::from_secs(number(seconds)?);
+    let (mut answered, mut not) = (0_u32, 0_u32);
+    while Instant::now() < end {
+        match ask_tcp(to, Duration::from_millis(200)) {
+            Ok(_) => answered += 1,
+            Err(_) => not += 1,
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    println!("answered {answered}, not answered {not}");
+    Ok(())
+}
