@@ -14,7 +14,7 @@ STATIC := $(TARGET)/$(MUSL)/release/cellwall
 # Only what touches the kernel runs as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: help demo test build static bench test-kernels lint fmt setup clean
+.PHONY: help demo test build static image bench test-kernels lint fmt setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ static: ## the program as one static file, for any Linux on x86_64
 	@cargo build --locked --release --target $(MUSL) --package cellwall-controller --bin cellwall
 	@if readelf --program-headers $(STATIC) | grep -q INTERP; then echo '$(STATIC) is not static' >&2; exit 1; fi
 	@echo 'built, static: $(STATIC)'
+
+image: ## the container image of it: target/cellwall-image.tar, cellwall:VERSION, for ctr, docker, podman, buildah
+	@scripts/setup.sh build
+	@scripts/image.sh
 
 bench: ## how long compiling and evaluating policy takes, at several sizes
 	@scripts/setup.sh build

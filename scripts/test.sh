@@ -47,6 +47,9 @@ advisories() {
 in_kernel() {
     local runner=CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER
     cargo build --locked --package cellwall-controller --bin cellwall
+    scripts/image.sh tests
+    # Root's own cache holds no control plane.
+    export XDG_CACHE_HOME=${XDG_CACHE_HOME:-$HOME/.cache}
     if [ "$(id -u)" = 0 ]; then
         cargo test --locked --package cellwall-tests
     else

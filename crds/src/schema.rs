@@ -40,13 +40,19 @@ fn optional(mut schema: Schema) -> Schema {
 /// The value of `allOf` for an object whose optional fields are these: none of them is null.
 ///
 /// Schema validation holds null against `type` and `enum` alone. So what every value fails, being larger than any that
-/// fits into a request, null passes; and what passes is refused.
+/// fits into a request, null passes; and what passes is refused. An API server has no words of ours for that, but it
+/// names a field that is required and missing: so either the field is not null, or a field with the words as its name
+/// is there, which no object has.
 pub(crate) fn no_nulls(fields: &[&str]) -> Value {
     const BEYOND: u32 = 1_000_000_000;
     let beyond = json!({ "minItems": BEYOND, "minProperties": BEYOND, "minLength": BEYOND, "minimum": BEYOND });
     fields
         .iter()
-        .map(|field| json!({ "not": { "required": [field], "properties": { *field: beyond } } }))
+        .map(|field| {
+            let words = format!("{field}: {}", rule::NULL.text());
+            let nothing = json!({ "required": [field], "properties": { *field: beyond } });
+            json!({ "anyOf": [{ "required": [words] }, { "not": nothing }] })
+        })
         .collect()
 }
 

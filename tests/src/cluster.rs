@@ -11,6 +11,7 @@
 
 mod certificates;
 mod kubectl;
+mod nodes;
 mod process;
 mod programs;
 
@@ -24,6 +25,7 @@ use cellwall_controller::lab::Namespace;
 use crate::wait_for;
 pub use certificates::{Authority, Identity};
 pub use kubectl::{Answer, Kubectl};
+pub use nodes::{Node, Nodes, POD_IMAGE, PODS, Plugin};
 pub use process::Process;
 pub use programs::Programs;
 
@@ -174,6 +176,7 @@ impl ControlPlane {
             "--secure-port=6443",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=Node,RBAC",
+            "--kubelet-preferred-address-types=InternalIP",
             "--profiling=false",
         ]);
         command

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 
+/// What is asked: something that a TLS server answers too, if only with a refusal.
+const QUESTION: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -99,7 +102,7 @@ fn ask(protocol: &str, to: &str, patience: &str) -> io::Result<()> {
         other => return Err(io::Error::other(format!("`{other}` is neither tcp nor udp"))),
     };
     match answered {
-        Ok(text) => println!("answered {}", text.trim()),
+        Ok(text) => println!("answered {}", text.lines().next().unwrap_or_default()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => println!("refused"),
         Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
             println!("silence");
@@ -112,7 +115,7 @@ fn ask(protocol: &str, to: &str, patience: &str) -> io::Result<()> {
 fn ask_tcp(to: SocketAddr, patience: Duration) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&to, patience)?;
     stream.set_read_timeout(Some(patience))?;
-    stream.write_all(b"?\n")?;
+    stream.write_all(QUESTION)?;
     let mut text = [0; 256];
     let n = stream.read(&mut text)?;
     Ok(String::from_utf8_lossy(&text[..n]).into_owned())
@@ -127,7 +130,7 @@ fn ask_udp(to: SocketAddr, patience: Duration) -> io::Result<String> {
     let socket = UdpSocket::bind((own, 0))?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(patience))?;
-    socket.send(b"?\n")?;
+    socket.send(QUESTION)?;
     let mut text = [0; 256];
     let n = socket.recv(&mut text)?;
     Ok(String::from_utf8_lossy(&text[..n]).into_owned())
