@@ -14,7 +14,10 @@ STATIC := $(TARGET)/$(MUSL)/release/cellwall
 # Only what touches the kernel runs as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: help demo test build static image bench test-kernels lint fmt setup clean
+# Frames of `make judge-frames` for the host build; the kernel judges a tenth of it.
+FRAMES ?= 10000000
+
+.PHONY: help demo test build static image bench judge-frames test-kernels lint fmt setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +49,12 @@ image: ## the container image of it: target/cellwall-image.tar, cellwall:VERSION
 bench: ## how long compiling and evaluating policy takes, at several sizes
 	@scripts/setup.sh build
 	@cargo bench --locked --package cellwall-policy
+
+judge-frames: ## random frames, built for the host and in the kernel, against rules and standards; goes on where it stopped (root)
+	@scripts/setup.sh build
+	@cargo build --locked --release --package cellwall-tests --bin judge-frames
+	@$(TARGET)/release/judge-frames host --packets $(FRAMES) --progress $(TARGET)/judge-frames.jsonl
+	@$(AS_ROOT) $(TARGET)/release/judge-frames kernel --packets $$(($(FRAMES) / 10)) --per-state 50000 --worlds 10 --jobs 1 --progress $(TARGET)/judge-frames.jsonl
 
 test-kernels: ## the datapath's tests on Debian's 5.10, 6.1 and 6.12 kernels, under QEMU (slow)
 	@scripts/test-kernels.sh

@@ -191,8 +191,13 @@ fn enter<K: core::hash::Hash + Eq>(
 }
 
 fn covers(prefix: u32, network: &[u32], address: &[u32]) -> bool {
-    let bit = |words: &[u32], index: u32| u32::from_be(words[index as usize / 32]) >> (31 - index % 32) & 1;
-    (0..prefix).all(|index| bit(network, index) == bit(address, index))
+    let mut left = prefix;
+    network.iter().zip(address).all(|(network, address)| {
+        let bits = left.min(u32::BITS);
+        left -= bits;
+        let differing = u32::from_be(network ^ address);
+        bits == 0 || differing >> (u32::BITS - bits) == 0
+    })
 }
 
 impl Tables for Shared {

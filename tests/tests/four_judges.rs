@@ -6,21 +6,18 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cellwall_controller::lab::Namespace;
 use cellwall_datapath::image::{Image, Probe};
-use cellwall_datapath::kernel::{Place, uninstall};
+use cellwall_datapath::inspect;
 use cellwall_datapath::memory::MemoryKernel;
 use cellwall_policy::evaluate::{HookQuestion, at_hook};
 use cellwall_policy::generate;
 use cellwall_policy::model::{Hook, Reason};
 use cellwall_policy::scenario::Scenario;
 use cellwall_tests::judges::course::{edit, is_crowded, keep};
-use cellwall_tests::judges::node::{INTERFACES, UNKNOWN, ifindex};
-use cellwall_tests::judges::{Host, Live, Node, Opening, Verdict};
+use cellwall_tests::judges::node::{UNKNOWN, ifindex};
+use cellwall_tests::judges::{Host, Live, Lodging, Node, Opening, Verdict, bulk};
 
 /// Seeds that disagreed once, whether their worlds were crowded, and about what.
 const ONCE: &[(u64, bool, &str)] = &[
@@ -67,16 +64,6 @@ const USUAL: [Reason; 13] = [
 /// Disagreements after which a run ends.
 const ENOUGH: usize = 12;
 
-/// Pins of an instance, gone with it.
-struct Pins(Place);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        // A failed test has said enough already.
-        let _removed = uninstall(&self.0);
-    }
-}
-
 /// What came of a run.
 #[derive(Default)]
 struct Tally {
@@ -103,38 +90,13 @@ fn number(variable: &str) -> Option<u64> {
     )
 }
 
-/// A namespace with an interface of every index that a world may use.
-fn namespace() -> (Namespace, Place) {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    assert!(
-        nix::unistd::geteuid().is_root(),
-        "network namespaces and programs need root"
-    );
-    let name = format!("cwj{}n{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let namespace = Namespace::create(&name).unwrap();
-    let interface = |index: u32| {
-        let inside = index + 1_000;
-        format!("link add j{index} index {index} type veth peer name p{index} index {inside}\n")
-    };
-    let batch: Vec<String> = (UNKNOWN..UNKNOWN + INTERFACES).map(interface).collect();
-    let mut ip = Command::new("ip")
-        .args(["-n", &name, "-batch", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    ip.stdin.take().unwrap().write_all(batch.concat().as_bytes()).unwrap();
-    assert!(ip.wait().unwrap().success(), "interfaces cannot be made");
-    (namespace, Place::new(&name).unwrap())
-}
-
 /// Judges worlds of these seeds, crowded ones or not, and panics where judges disagree.
 fn hold(title: &str, seeds: &[(u64, bool)]) -> Tally {
-    let (namespace, place) = namespace();
+    let lodging = Lodging::new().unwrap();
     let (first, last) = (seeds.first().unwrap().0, seeds.last().unwrap().0);
     say(&format!("four judges, {title}: seeds {first}..{last}"));
-    let tally = namespace.inside(|| {
-        let _pins = Pins(place.clone());
-        let mut live = Live::load(&place).unwrap();
+    let tally = lodging.namespace.inside(|| {
+        let mut live = Live::load(&lodging.place).unwrap();
         let mut memory = MemoryKernel::new();
         let mut tally = Tally::default();
         for (seed, crowded) in seeds {
@@ -173,16 +135,18 @@ fn world(
     if crowded {
         generate::crowd(seed, &mut first);
     }
-    let mut node = Node::begin(first, memory, live)?;
+    let mut node = Node::begin(first, memory, Some(live))?;
     tally.worlds += 1;
     for state in 0..=EDITS {
         if state > 0 {
             node.change(|world| edit(world, seed, state == EDITS, state, crowded))?;
         }
-        let (image, actual) = node.images()?;
+        let image = node.image()?;
         let host = Host::over(node.memory);
-        node.live.begin(&actual)?;
-        node.live.forget_flows()?;
+        let live = node.live().expect("programs that judge");
+        let actual = inspect(live.instance.maps())?;
+        live.begin(&actual)?;
+        live.forget_flows()?;
         let asked = seed.wrapping_mul(1_000).wrapping_add(state);
         let mut questions = generate::questions(asked, &node.world, QUESTIONS);
         if crowded {
@@ -202,7 +166,7 @@ fn world(
                 Err(reason) => *tally.left_out.entry(reason).or_default() += 1,
             }
         }
-        node.live.end()?;
+        node.live().expect("programs that judge").end()?;
     }
     Ok(())
 }
@@ -234,12 +198,12 @@ fn ask(
     };
     let looked_up = Verdict::of_cell(image.judge(&probe), image);
     let hosted = host.judge(question.hook, ifindex, &frame);
-    let ran = node
-        .live
+    let live = node.live().expect("programs that judge");
+    let ran = live
         .judge(question.hook, ifindex, &frame)
         .unwrap_or_else(|error| panic!("{question:?}: {error:?}"));
     if !matches!(opening.protocol, 6 | 17 | 132) {
-        node.live.forget_flows().unwrap();
+        live.forget_flows().unwrap();
     }
     let by_headers = is_by_headers(&expected.reason);
     let told = (Verdict::of_told(hosted, image), Verdict::of_told(ran, actual));
@@ -334,6 +298,56 @@ fn four_judges_agree_on_worlds_of_fresh_seeds() {
         worlds < WORLDS || never.is_empty(),
         "these reasons never came up: {never:?}"
     );
+}
+
+/// Judges random frames in worlds of fresh seeds.
+fn frames(worlds: u64, packets: u64, mut live: Option<&mut Live>) -> bulk::Tally {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let first = number("CELLWALL_JUDGES_SEED").unwrap_or(now);
+    let mut memory = MemoryKernel::new();
+    let mut tally = bulk::Tally::default();
+    for seed in first..first + worlds {
+        bulk::world(&mut tally, seed, packets, &mut memory, live.as_deref_mut())
+            .unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+    }
+    say(&format!(
+        "random frames: {} of them, {} worlds from seed {first}, {} disagreements, reasons {:?}, left out {:?}",
+        tally.packets,
+        tally.worlds,
+        tally.disagreements.len(),
+        tally.reasons,
+        tally.left_out
+    ));
+    assert!(tally.disagreements.is_empty(), "{}", tally.disagreements.join("\n\n"));
+    assert!(tally.packets > worlds * packets, "too few frames could be judged");
+    tally
+}
+
+#[test]
+fn random_frames_are_judged_by_the_host_build_as_rules_and_standards_say() {
+    let tally = frames(18, 1_000, None);
+    for reason in [
+        "RULE",
+        "NO_RULE",
+        "MALFORMED",
+        "SPOOFED",
+        "VLAN",
+        "NOT_IP",
+        "EXTENSION_CHAIN",
+        "NO_STATE",
+    ] {
+        assert!(tally.reasons.contains_key(reason), "{reason} never came up");
+    }
+}
+
+#[test]
+fn random_frames_are_judged_by_the_kernel_as_rules_and_standards_say() {
+    let lodging = Lodging::new().unwrap();
+    let judged = lodging.namespace.inside(|| {
+        let mut live = Live::load(&lodging.place).unwrap();
+        frames(6, 2_000, Some(&mut live));
+    });
+    judged.unwrap();
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod address;
 mod arp;
+pub mod asks;
 mod datagram;
 mod transport;
 mod world;

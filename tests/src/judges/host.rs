@@ -33,7 +33,13 @@ impl Host {
 
     /// Runs one frame, as if it were the first.
     pub fn judge(&self, hook: Hook, ifindex: u32, frame: &[u8]) -> Told {
-        self.forget();
+        self.forget_flows();
+        self.follow(hook, ifindex, frame)
+    }
+
+    /// Runs one frame after those before it.
+    pub fn follow(&self, hook: Hook, ifindex: u32, frame: &[u8]) -> Told {
+        self.forget_counts();
         let frame = Frame {
             bytes: frame,
             ifindex,
@@ -56,14 +62,19 @@ impl Host {
         }
     }
 
-    /// Flows, records and counters.
-    fn forget(&self) {
+    fn forget_flows(&self) {
         let mut memory = self.0.0.borrow_mut();
         memory.flows4.clear();
         memory.flows6.clear();
         memory.opening4.clear();
         memory.opening6.clear();
+        memory.trains.clear();
+    }
+
+    fn forget_counts(&self) {
+        let mut memory = self.0.0.borrow_mut();
         memory.records.clear();
+        memory.refused.clear();
         memory.reason_counters.clear();
         memory.rule_counters.clear();
     }

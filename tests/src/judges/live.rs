@@ -85,8 +85,9 @@ impl Live {
         Ok(())
     }
 
-    /// Runs one frame at a hook of the interface, which is in the calling thread's namespace.
-    pub fn judge(&mut self, hook: Hook, ifindex: u32, frame: &[u8]) -> anyhow::Result<Told> {
+    /// Runs one frame at a hook of the interface, which is in the calling thread's namespace. Answers whether it was
+    /// dropped; what it was counted as is to be told by [`Live::explain`].
+    pub fn run(&mut self, hook: Hook, ifindex: u32, frame: &[u8]) -> anyhow::Result<bool> {
         let mut context = [0; CONTEXT];
         context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
         let options = TestRunOptions {
@@ -95,12 +96,16 @@ impl Live {
             ..TestRunOptions::new()
         };
         let program = &self.programs[usize::from(hook == Hook::ToPod)];
-        let answer = program.test_run(options).context("BPF_PROG_TEST_RUN")?.return_value;
-        let dropped = match answer {
-            NEXT => false,
-            SHOT => true,
+        match program.test_run(options).context("BPF_PROG_TEST_RUN")?.return_value {
+            NEXT => Ok(false),
+            SHOT => Ok(true),
             other => bail!("the program answers {other}"),
-        };
+        }
+    }
+
+    /// Runs one frame, and finds out what it was recorded and counted as.
+    pub fn judge(&mut self, hook: Hook, ifindex: u32, frame: &[u8]) -> anyhow::Result<Told> {
+        let dropped = self.run(hook, ifindex, frame)?;
         let mut recorded = Vec::new();
         self.records.drain(8, |record| recorded.push(*record));
         let said = match recorded[..] {
@@ -108,7 +113,7 @@ impl Live {
             [record] => {
                 ensure!(
                     record.dropped == u8::from(dropped),
-                    "the program answers {answer}, tells {record:?}"
+                    "the program drops: {dropped}, tells {record:?}"
                 );
                 let said = Said::from(Cell(record.cell));
                 self.explain(hook, dropped, said)?;
@@ -119,7 +124,13 @@ impl Live {
         Ok(Told { dropped, said })
     }
 
-    fn explain(&mut self, hook: Hook, dropped: bool, said: Said) -> anyhow::Result<()> {
+    /// Makes room in the ring.
+    pub fn drain(&mut self) {
+        self.records.drain(u64::MAX, |_| {});
+    }
+
+    /// Says what a packet must have been counted as: [`Live::end`] compares the sums.
+    pub fn explain(&mut self, hook: Hook, dropped: bool, said: Said) -> anyhow::Result<()> {
         let Said { action, reason, slot } = said;
         let hook = u8::from(hook == Hook::ToPod);
         let key = (hook, u8::try_from(action)?, dropped, u8::try_from(reason)?);

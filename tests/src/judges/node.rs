@@ -23,21 +23,26 @@ pub struct Node<'a> {
     pub world: World,
     /// Its maps in memory.
     pub memory: &'a mut MemoryKernel,
-    /// The loaded programs and their maps.
-    pub live: &'a mut Live,
+    /// The loaded programs and their maps, where they judge too.
+    live: Option<(&'a mut Live, Realiser)>,
     compiler: Compiler,
     dry: Realiser,
-    wet: Realiser,
 }
 
 impl<'a> Node<'a> {
     /// Puts `world` in force over what was: as a new process would, with new numbers.
-    pub fn begin(world: World, memory: &'a mut MemoryKernel, live: &'a mut Live) -> anyhow::Result<Self> {
+    pub fn begin(world: World, memory: &'a mut MemoryKernel, live: Option<&'a mut Live>) -> anyhow::Result<Self> {
+        let live = match live {
+            Some(live) => {
+                let realiser = Realiser::adopt(live.instance.maps())?;
+                Some((live, realiser))
+            }
+            None => None,
+        };
         let mut node = Self {
             world,
             compiler: Compiler::new(generate::LOCAL_NODE),
             dry: Realiser::adopt(memory)?,
-            wet: Realiser::adopt(live.instance.maps())?,
             memory,
             live,
         };
@@ -52,24 +57,31 @@ impl<'a> Node<'a> {
     }
 
     fn update(&mut self, touched: &[DocumentKey]) -> anyhow::Result<()> {
-        let next = self.wet.next_generation();
-        assert_eq!(self.dry.next_generation(), next, "both kernels count alike");
+        let next = self.dry.next_generation();
         let update = self.compiler.update(&self.world, touched, &links(&self.world), next);
         let switches = switches_of(&self.world);
-        self.dry.want(update.changes.clone());
-        self.wet.want(update.changes);
         // Every passing flow is recorded.
+        if let Some((live, wet)) = &mut self.live {
+            assert_eq!(wet.next_generation(), next, "both kernels count alike");
+            wet.want(update.changes.clone());
+            wet.want_switches(switches, 1);
+            wet.realise(live.instance.maps_mut())?;
+        }
+        self.dry.want(update.changes);
         self.dry.want_switches(switches, 1);
-        self.wet.want_switches(switches, 1);
         self.dry.realise(self.memory)?;
-        self.wet.realise(self.live.instance.maps_mut())?;
         self.memory.take_journal();
         Ok(())
     }
 
-    /// What the maps in memory, and those in the kernel, say.
-    pub fn images(&self) -> anyhow::Result<(Image, Image)> {
-        Ok((inspect(self.memory)?, inspect(self.live.instance.maps())?))
+    /// The loaded programs, where they judge too.
+    pub fn live(&mut self) -> Option<&mut Live> {
+        self.live.as_mut().map(|(live, _)| &mut **live)
+    }
+
+    /// What the maps in memory say.
+    pub fn image(&self) -> anyhow::Result<Image> {
+        Ok(inspect(self.memory)?)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn source(world: &World, sender: Sender, source: IpAddr, packet: Opti
 
 /// What a host sends before it has an address: a solicitation for the address it is about to take (judged by its
 /// target), one for routers, and the memberships that go with them.
-fn asks_for_itself(packet: &Datagram<'_>) -> bool {
+pub(super) fn asks_for_itself(packet: &Datagram<'_>) -> bool {
     let unspecified = packet.source == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     unspecified && packet.protocol == 58 && matches!(packet.segment.first(), Some(131..=133 | 135 | 143))
 }

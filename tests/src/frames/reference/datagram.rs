@@ -129,7 +129,7 @@ fn content6(body: &[u8], ends: (IpAddr, IpAddr)) -> Result<Datagram<'_>, Vec<Rea
     };
     let end = walk.go_to_the_end();
     let too_long = walk.piece.is_some_and(|piece| piece.offset + walk.rest.len() > LONGEST);
-    if end.is_some() || walk.source_routed || too_long {
+    if !end.is_empty() || walk.source_routed || too_long {
         let malformed = (walk.source_routed || too_long).then_some(Reason::Malformed);
         return Err(end.into_iter().chain(malformed).collect());
     }
@@ -154,24 +154,22 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Goes on to the transport header, or in a later fragment to what it carries; answers why it came no further.
-    fn go_to_the_end(&mut self) -> Option<Reason> {
+    fn go_to_the_end(&mut self) -> Vec<Reason> {
         loop {
             let later = self.piece.is_some_and(|piece| piece.offset > 0);
             if later || !matches!(self.next, 0 | 43 | 44 | 51 | 60) {
-                return None;
+                return Vec::new();
             }
             self.headers += 1;
             self.fragments += usize::from(self.next == 44);
-            if self.headers > 8 || self.fragments > 1 || (self.next == 0 && self.headers > 1) {
-                return Some(Reason::ExtensionChain);
-            }
-            if !self.step() {
+            let misplaced = self.headers > 8 || self.fragments > 1 || (self.next == 0 && self.headers > 1);
+            let is_first = self.piece.is_some();
+            let is_whole = self.step();
+            if misplaced || !is_whole {
                 // The first fragment has to hold the whole chain.
-                return Some(if self.piece.is_some() {
-                    Reason::Fragment
-                } else {
-                    Reason::ExtensionChain
-                });
+                let cut_off = (!is_whole && is_first).then_some(Reason::Fragment);
+                let chain = (misplaced || !is_first).then_some(Reason::ExtensionChain);
+                return cut_off.into_iter().chain(chain).collect();
             }
         }
     }

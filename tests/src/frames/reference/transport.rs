@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use super::datagram::Datagram;
 use super::{Reason, Sender, TCP, What, World, be16};
 
-const ICMP: u8 = 1;
+pub(super) const ICMP: u8 = 1;
 const IGMP: u8 = 2;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-const SCTP: u8 = 132;
+pub(super) const UDP: u8 = 17;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const SCTP: u8 = 132;
 
 /// The protocol, with ICMP and ICMPv6 only where they belong.
-fn is(datagram: &Datagram<'_>, protocol: u8) -> bool {
+pub(super) fn is(datagram: &Datagram<'_>, protocol: u8) -> bool {
     let crossed = match protocol {
         ICMP | IGMP => datagram.source.is_ipv6(),
         ICMPV6 => datagram.source.is_ipv4(),
@@ -37,21 +37,44 @@ pub(super) fn header(datagram: &Datagram<'_>) -> Vec<u8> {
 
 /// What is wrong with a packet that is whole.
 pub(super) fn whole(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reason> {
-    if datagram.segment.len() < shortest(datagram) || lies(datagram, true) {
-        return [Reason::Malformed].into();
+    let malformed = malformed(datagram);
+    if malformed.is_empty() {
+        open(world, sender, datagram)
+    } else {
+        malformed
     }
-    open(world, sender, datagram)
 }
 
 /// What is wrong with a first fragment.
 pub(super) fn first(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reason> {
+    let malformed = malformed_first(datagram);
+    if malformed.is_empty() {
+        open(world, sender, datagram)
+    } else {
+        malformed
+    }
+}
+
+/// What no rule has a say in, of a packet that is whole.
+pub(super) fn malformed(datagram: &Datagram<'_>) -> BTreeSet<Reason> {
+    let malformed = datagram.segment.len() < shortest(datagram) || lies(datagram, true);
+    malformed.then_some(Reason::Malformed).into_iter().collect()
+}
+
+/// What no rule has a say in, of a first fragment.
+pub(super) fn malformed_first(datagram: &Datagram<'_>) -> BTreeSet<Reason> {
     if datagram.segment.len() < shortest(datagram) {
         return [Reason::Fragment].into();
     }
     if lies(datagram, false) {
         return [Reason::Malformed].into();
     }
-    open(world, sender, datagram)
+    // Options that go on in another fragment: no header that is whole.
+    let options = is(datagram, TCP) && usize::from(datagram.segment[12] >> 4) * 4 > datagram.segment.len();
+    if options {
+        return [Reason::Malformed, Reason::Fragment].into();
+    }
+    BTreeSet::new()
 }
 
 /// Whether lengths or flags cannot be: a fragment's end says nothing of where the datagram ends.
@@ -80,7 +103,7 @@ fn open(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reas
         if is_of_a_router(datagram) {
             faults.insert(Reason::Router);
         }
-        if names_anothers_target(world, pod, datagram) {
+        if names_anothers_target(|target| world.pods[pod].has(target), datagram) {
             faults.insert(Reason::Spoofed);
         }
         if is_tunnel(datagram) && world.node.contains(&datagram.destination) {
@@ -93,12 +116,13 @@ fn open(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reas
     faults
 }
 
-fn is_of_a_router(datagram: &Datagram<'_>) -> bool {
+pub(super) fn is_of_a_router(datagram: &Datagram<'_>) -> bool {
     let kind = datagram.segment.first();
     (is(datagram, ICMP) && matches!(kind, Some(5 | 9))) || (is(datagram, ICMPV6) && matches!(kind, Some(134 | 137)))
 }
 
-fn names_anothers_target(world: &World, pod: usize, datagram: &Datagram<'_>) -> bool {
+/// Whether it speaks for an address that is not the sender's.
+pub(super) fn names_anothers_target(own: impl Fn(IpAddr) -> bool, datagram: &Datagram<'_>) -> bool {
     if !is(datagram, ICMPV6) {
         return false;
     }
@@ -107,13 +131,13 @@ fn names_anothers_target(world: &World, pod: usize, datagram: &Datagram<'_>) -> 
         IpAddr::from(octets)
     };
     match datagram.segment[0] {
-        135 => datagram.source.is_unspecified() && !world.pods[pod].has(target()),
-        136 => !world.pods[pod].has(target()),
+        135 => datagram.source.is_unspecified() && !own(target()),
+        136 => !own(target()),
         _ => false,
     }
 }
 
-fn is_tunnel(datagram: &Datagram<'_>) -> bool {
+pub(super) fn is_tunnel(datagram: &Datagram<'_>) -> bool {
     match datagram.protocol {
         4 | 41 | 47 => true,
         UDP => matches!(be16(datagram.segment, 2), Some(4789 | 8472 | 6081)),
@@ -122,7 +146,7 @@ fn is_tunnel(datagram: &Datagram<'_>) -> bool {
 }
 
 /// Membership of groups and discovery of neighbours.
-fn always_passes(datagram: &Datagram<'_>) -> bool {
+pub(super) fn always_passes(datagram: &Datagram<'_>) -> bool {
     is(datagram, IGMP) || (is(datagram, ICMPV6) && matches!(datagram.segment[0], 130..=136 | 143))
 }
 
