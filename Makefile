@@ -56,7 +56,7 @@ judge-frames: ## random frames, built for the host and in the kernel, against ru
 	@$(TARGET)/release/judge-frames host --packets $(FRAMES) --progress $(TARGET)/judge-frames.jsonl
 	@$(AS_ROOT) $(TARGET)/release/judge-frames kernel --packets $$(($(FRAMES) / 10)) --per-state 50000 --worlds 10 --jobs 1 --progress $(TARGET)/judge-frames.jsonl
 
-test-kernels: ## the datapath's tests on Debian's 5.10, 6.1 and 6.12 kernels, under QEMU (slow)
+test-kernels: ## the datapath's tests and an agent on other kernels, under QEMU (slow); writes docs/kernels.md (root)
 	@scripts/test-kernels.sh
 
 lint: ## the part of `make test` that runs nothing: format, lints, licences, tidiness

@@ -66,6 +66,8 @@ pub struct Scrape {
     pub maps: Vec<(String, u64, u64)>,
     /// Flows and trains that found their table full, by table; verdicts are given without an entry.
     pub maps_refused: Vec<(String, u64)>,
+    /// Unanswered flows that made room for newer ones.
+    pub evicted: u64,
     /// Records lost, by where they were lost.
     pub lost: Vec<(String, u64)>,
     /// Records received from the kernel.
@@ -113,6 +115,35 @@ fn gauge(value: u64) -> Gauge {
     gauge
 }
 
+/// What is told of maps.
+fn maps(registry: &mut Registry, scrape: &Scrape) {
+    let (entries, capacity) = (
+        Family::<MapLabels, Gauge>::default(),
+        Family::<MapLabels, Gauge>::default(),
+    );
+    for (map, used, most) in &scrape.maps {
+        entries
+            .get_or_create(&MapLabels { map: map.clone() })
+            .set(i64::try_from(*used).unwrap_or(i64::MAX));
+        capacity
+            .get_or_create(&MapLabels { map: map.clone() })
+            .set(i64::try_from(*most).unwrap_or(i64::MAX));
+    }
+    registry.register("map_entries", "Entries of a kernel map", entries);
+    registry.register("map_capacity", "Entries that a kernel map can hold", capacity);
+    let refused = Family::default();
+    for (map, count) in &scrape.maps_refused {
+        add(&refused, &MapLabels { map: map.clone() }, *count);
+    }
+    registry.register("map_full", "Entries that found no room in a flow table", refused);
+    let evicted = Family::default();
+    let openings = MapLabels {
+        map: "OPENING".to_owned(),
+    };
+    add(&evicted, &openings, scrape.evicted);
+    registry.register("map_evicted", "Unanswered flows that made room for newer ones", evicted);
+}
+
 /// The text of a scrape.
 pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
     let mut registry = Registry::with_prefix("cellwall");
@@ -138,25 +169,7 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
     );
     registry.register("rule_packets", "Packets a rule decided", packets);
     registry.register_with_unit("rule_traffic", "Bytes a rule decided", Unit::Bytes, bytes);
-    let (entries, capacity) = (
-        Family::<MapLabels, Gauge>::default(),
-        Family::<MapLabels, Gauge>::default(),
-    );
-    for (map, used, most) in &scrape.maps {
-        entries
-            .get_or_create(&MapLabels { map: map.clone() })
-            .set(i64::try_from(*used).unwrap_or(i64::MAX));
-        capacity
-            .get_or_create(&MapLabels { map: map.clone() })
-            .set(i64::try_from(*most).unwrap_or(i64::MAX));
-    }
-    registry.register("map_entries", "Entries of a kernel map", entries);
-    registry.register("map_capacity", "Entries that a kernel map can hold", capacity);
-    let refused = Family::default();
-    for (map, count) in &scrape.maps_refused {
-        add(&refused, &MapLabels { map: map.clone() }, *count);
-    }
-    registry.register("map_full", "Entries that found no room in a flow table", refused);
+    maps(&mut registry, scrape);
     let lost = Family::default();
     for (reason, count) in &scrape.lost {
         add(&lost, &ReasonLabels { reason: reason.clone() }, *count);
@@ -286,6 +299,7 @@ mod tests {
             "cellwall_map_entries{map=\"POLICY\"} 1",
             "cellwall_map_capacity{map=\"POLICY\"} 2",
             "cellwall_map_full_total{",
+            "cellwall_map_evicted_total{map=\"OPENING\"} 0",
             "cellwall_records_lost_total{reason=\"sink\"} 0",
             "cellwall_records_received_total 0",
             "cellwall_policy_generation_wanted 0",

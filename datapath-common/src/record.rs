@@ -101,6 +101,10 @@ pub mod event {
     pub const FRAGMENTS_FULL: u32 = 8;
     /// Records sent, by action: this plus 0..=2.
     pub const SENT: u32 = 9;
+    /// Unanswered flows entered into their table.
+    pub const OPENED: u32 = 12;
+    /// Flows that left the table of the unanswered because they were answered.
+    pub const ANSWERED: u32 = 13;
     /// Number of indices.
     pub const COUNT: u32 = 16;
 }

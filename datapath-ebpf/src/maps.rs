@@ -155,6 +155,26 @@ fn entered(answer: Result<(), i32>) -> Result<(), Full> {
     }
 }
 
+impl Maps {
+    /// What came of entering an unanswered flow. What made room for it is not told by the kernel: whoever counts those
+    /// takes the flows that were entered, and leaves out those that were answered and those that are there.
+    #[inline(always)]
+    fn opening(self, answer: Result<(), i32>) -> Result<(), Full> {
+        if answer.is_ok() {
+            self.count_event(event::OPENED);
+        }
+        entered(answer)
+    }
+
+    /// What came of taking an answered flow out of the unanswered ones; it may not be there any more.
+    #[inline(always)]
+    fn answered(self, answer: Result<(), i32>) {
+        if answer.is_ok() {
+            self.count_event(event::ANSWERED);
+        }
+    }
+}
+
 impl Tables for Maps {
     #[inline(always)]
     fn scratch(self) -> Option<&'static mut Scratch> {
@@ -260,23 +280,22 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn open4(self, key: &Key4, value: &FlowValue) -> Result<(), Full> {
-        entered(OPENING4.insert(key, value, u64::from(BPF_ANY)))
+        self.opening(OPENING4.insert(key, value, u64::from(BPF_NOEXIST)))
     }
 
     #[inline(always)]
     fn open6(self, key: &Key6, value: &FlowValue) -> Result<(), Full> {
-        entered(OPENING6.insert(key, value, u64::from(BPF_ANY)))
+        self.opening(OPENING6.insert(key, value, u64::from(BPF_NOEXIST)))
     }
 
     #[inline(always)]
     fn opened4(self, key: &Key4) {
-        // Not there any more: another CPU was quicker.
-        let _ = OPENING4.remove(key);
+        self.answered(OPENING4.remove(key));
     }
 
     #[inline(always)]
     fn opened6(self, key: &Key6) {
-        let _ = OPENING6.remove(key);
+        self.answered(OPENING6.remove(key));
     }
 
     #[inline(always)]

@@ -40,6 +40,7 @@ pub trait Tables: Copy {
     /// Enters an answered flow; one that is there already stays.
     fn answer4(self, key: &Key4, value: &FlowValue) -> Result<(), Full>;
     fn answer6(self, key: &Key6, value: &FlowValue) -> Result<(), Full>;
+    /// Enters an unanswered flow; one that is there already stays: another CPU has judged the same.
     fn open4(self, key: &Key4, value: &FlowValue) -> Result<(), Full>;
     fn open6(self, key: &Key6, value: &FlowValue) -> Result<(), Full>;
     fn opened4(self, key: &Key4);

@@ -48,6 +48,10 @@ pub struct Events {
     pub no_endpoint: u64,
     /// Fragment trains that could not be entered.
     pub fragments_full: u64,
+    /// Unanswered flows entered.
+    pub opened: u64,
+    /// Flows that were answered and so left the unanswered ones.
+    pub answered: u64,
 }
 
 /// Either end's address and port, protocol, and state of a flow.
@@ -92,10 +96,7 @@ pub fn reasons(kernel: &impl Kernel) -> Result<Vec<ReasonCount>, KernelError> {
 
 /// All events.
 pub fn events(kernel: &impl Kernel) -> Result<Events, KernelError> {
-    let read = |index: u32| -> Result<u64, KernelError> {
-        let words = words(kernel, MapName::EventCounters, index)?;
-        Ok(words.into_iter().fold(0, u64::wrapping_add))
-    };
+    let read = |index: u32| happened(kernel, index);
     Ok(Events {
         lost: [read(event::LOST)?, read(event::LOST + 1)?, read(event::LOST + 2)?],
         sent: [read(event::SENT)?, read(event::SENT + 1)?, read(event::SENT + 2)?],
@@ -104,6 +105,8 @@ pub fn events(kernel: &impl Kernel) -> Result<Events, KernelError> {
         torn: read(event::TORN)?,
         no_endpoint: read(event::NO_ENDPOINT)?,
         fragments_full: read(event::FRAGMENTS_FULL)?,
+        opened: read(event::OPENED)?,
+        answered: read(event::ANSWERED)?,
     })
 }
 
@@ -183,6 +186,12 @@ pub fn monotonic() -> Duration {
 pub fn tick() -> u32 {
     let ticks = monotonic().as_nanos() >> TICK_SHIFT;
     u32::try_from(ticks & u128::from(u32::MAX)).unwrap_or(0)
+}
+
+/// How often an event happened, by its number.
+fn happened(kernel: &impl Kernel, index: u32) -> Result<u64, KernelError> {
+    let words = words(kernel, MapName::EventCounters, index)?;
+    Ok(words.into_iter().fold(0, u64::wrapping_add))
 }
 
 fn counter(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Counter, KernelError> {

@@ -4,6 +4,7 @@ mod asks;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ pub struct Cluster {
     instance: String,
     child: Option<Child>,
     arguments: Vec<String>,
+    flow_log: Option<PathBuf>,
 }
 
 impl Cluster {
@@ -64,6 +66,7 @@ impl Cluster {
             instance: format!("cwtest-{id}"),
             child: None,
             arguments: Vec::new(),
+            flow_log: None,
         }
     }
 
@@ -74,6 +77,13 @@ impl Cluster {
         self
     }
 
+    /// With records written to another file.
+    #[must_use]
+    pub fn with_flow_log(mut self, path: &str) -> Self {
+        self.flow_log = Some(path.into());
+        self
+    }
+
     /// The directory of manifests.
     pub fn manifests(&self) -> PathBuf {
         self.directory.path().join("manifests")
@@ -81,7 +91,8 @@ impl Cluster {
 
     /// The flow log.
     pub fn flow_log(&self) -> PathBuf {
-        self.directory.path().join("flows.jsonl")
+        let usual = || self.directory.path().join("flows.jsonl");
+        self.flow_log.clone().unwrap_or_else(usual)
     }
 
     /// The instance's name.
@@ -264,9 +275,20 @@ pub fn pod(namespace: &str, name: &str, netns: &str) -> String {
     )
 }
 
-/// Tries until there is an answer or the time is over.
-pub fn wait_for<T>(patience: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + patience;
+/// How long a wait may be on this machine: `CELLWALL_TEST_PATIENCE` times as long as elsewhere, for emulated ones.
+pub fn patience(usual: Duration) -> Duration {
+    static FACTOR: LazyLock<u32> = LazyLock::new(|| {
+        let given = std::env::var("CELLWALL_TEST_PATIENCE").ok();
+        given.map_or(1, |text| {
+            text.parse().expect("CELLWALL_TEST_PATIENCE is a whole number")
+        })
+    });
+    usual * *FACTOR
+}
+
+/// Tries until there is an answer or the time is over; see [`patience`].
+pub fn wait_for<T>(usual: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience(usual);
     loop {
         if let Some(found) = attempt() {
             return Some(found);

@@ -15,3 +15,5 @@ mod wiring;
 pub use corpus::{Places, Shot};
 pub use range::Range;
 pub use reference::{Expected, Reason, Sender};
+pub(crate) use tap::link;
+pub use tap::{Heard, Tap, link_address};

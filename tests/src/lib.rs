@@ -3,13 +3,17 @@
 //! Everything here needs root and fails without it: a test that did not run is never a pass.
 
 pub mod agent;
+pub mod blast;
 pub mod cluster;
 pub mod frames;
+pub mod idle;
 pub mod judges;
+pub mod memory;
+pub mod numbered;
 pub mod ping;
 pub mod raw;
 
-pub use agent::{Cluster, pod, wait_for};
+pub use agent::{Cluster, patience, pod, wait_for};
 
 /// Says that a test could not be run here, past the runner's capture: `make test` lists it, and fails on it in CI.
 pub fn not_run(what: &str) {

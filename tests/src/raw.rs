@@ -12,6 +12,7 @@ use cellwall_controller::lab::inside;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, bind, recv, sendto};
 
+use crate::frames::make::checksum;
 use crate::wait_for;
 
 /// What every packet of ours carries before its number.
@@ -58,7 +59,7 @@ impl Message {
                 let mut bytes = [&[kind, 0, 0, 0], &fresh[..], &[0, 1], &mark].concat();
                 if v4 {
                     // The kernel fills in ICMPv6's.
-                    let sum = checksum(&bytes).to_be_bytes();
+                    let sum = checksum(&bytes);
                     bytes[2..4].copy_from_slice(&sum);
                 }
                 bytes
@@ -66,16 +67,6 @@ impl Message {
             Self::Other(_) => mark,
         }
     }
-}
-
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| match pair {
-        [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
-        rest => u32::from(rest[0]) << 8,
-    });
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0)
 }
 
 fn socket(v4: bool, protocol: u8) -> io::Result<OwnedFd> {

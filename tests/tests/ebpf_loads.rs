@@ -1,9 +1,12 @@
 //! Both programs before the real verifier, and a few packets through them by `BPF_PROG_TEST_RUN`.
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+mod namespaces;
+
+use aya::maps::{Array, HashMap, MapData, MapType, PerCpuArray};
 use aya::programs::{ProgramType, SchedClassifier, TestRun};
-use aya::sys::{BpfHelper, is_helper_supported};
+use aya::sys::{BpfHelper, is_helper_supported, is_map_supported};
 use aya::{Ebpf, EbpfLoader, TestRunOptions};
+use cellwall_datapath::attach::Mechanism;
 use cellwall_datapath::kernel::OBJECT;
 use cellwall_datapath_common::policy::{PEER_PLAIN, digest2, switches};
 use cellwall_datapath_common::record::{event, reason_index};
@@ -11,6 +14,7 @@ use cellwall_datapath_common::{
     Active, Cell, Counter, EndpointRecord, FlowKey4, FlowValue, PeerKey, TableValue, Versioned, flow_flags, maps,
 };
 use cellwall_datapath_ebpf::verdict::{action, reason};
+use namespaces::{Node, succeeds};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -29,6 +33,11 @@ const ACK: u8 = 16;
 
 /// Both programs loaded, one endpoint, everything passes.
 fn loaded() -> Ebpf {
+    loaded_with(&[])
+}
+
+/// The same, with other sizes of some maps.
+fn loaded_with(sizes: &[(&str, u32)]) -> Ebpf {
     let mut loader = EbpfLoader::new();
     let coarse = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
     let coarse = u8::from(coarse.unwrap());
@@ -42,6 +51,9 @@ fn loaded() -> Ebpf {
         maps::SPANS,
     ] {
         loader.map_max_entries(map, 1024);
+    }
+    for (map, entries) in sizes {
+        loader.map_max_entries(map, *entries);
     }
     let mut object = loader.load(OBJECT).unwrap();
     for name in [maps::FROM_POD, maps::TO_POD] {
@@ -160,6 +172,43 @@ fn the_verifier_takes_both_programs_well_below_its_limit() {
 }
 
 #[test]
+fn case_65_this_kernel_has_what_the_programs_use() {
+    let helper = |helper| is_helper_supported(ProgramType::SchedClassifier, helper).unwrap();
+    let map = |kind| is_map_supported(kind).unwrap();
+    let node = Node::new();
+    let clsact = node.within(|| succeeds("tc qdisc add dev lo clsact"));
+    let (tcx, coarse) = (
+        Mechanism::of_this_kernel() == Mechanism::Tcx,
+        helper(BpfHelper::BPF_FUNC_ktime_get_coarse_ns),
+    );
+    // TCX and the coarse clock are used where they are, `bpf_loop` is not used.
+    let used = [
+        ("clsact", clsact),
+        (
+            "ring buffer",
+            map(MapType::RingBuf) && helper(BpfHelper::BPF_FUNC_ringbuf_output),
+        ),
+        ("LRU hash", map(MapType::LruHash)),
+        ("longest-prefix trie", map(MapType::LpmTrie)),
+        (
+            "arrays",
+            map(MapType::Array) && map(MapType::PerCpuArray) && map(MapType::Hash),
+        ),
+        ("bytes of packets", helper(BpfHelper::BPF_FUNC_skb_load_bytes)),
+    ];
+    let offered = [
+        ("TCX", tcx),
+        ("coarse clock", coarse),
+        ("bpf_loop", helper(BpfHelper::BPF_FUNC_loop)),
+    ];
+    for (name, has) in used.iter().chain(&offered) {
+        println!("feature: {name}: {}", if *has { "yes" } else { "no" });
+    }
+    let missing: Vec<_> = used.iter().filter(|(_, has)| !has).map(|(name, _)| name).collect();
+    assert!(missing.is_empty(), "the programs cannot do without {missing:?}");
+}
+
+#[test]
 fn a_handshake_is_followed_into_the_table_of_answered_flows() {
     let mut object = loaded();
     rule(&mut object, INGRESS, action::DROP);
@@ -183,6 +232,61 @@ fn a_handshake_is_followed_into_the_table_of_answered_flows() {
     assert_eq!(packets(&mut object, 0, action::PASS, 0, reason::RULE), 2);
     assert_eq!(packets(&mut object, 1, action::PASS, 0, reason::RULE), 2);
     assert_eq!(packets(&mut object, 1, action::DROP, 1, reason::RULE), 1);
+}
+
+#[test]
+fn case_40_with_all_tables_full_every_packet_is_judged_by_policy() {
+    const ROOM: u16 = 16;
+    let mut object = loaded_with(&[(maps::FLOWS4, ROOM.into())]);
+    rule(&mut object, INGRESS, action::DROP);
+    // Three times as many connections as have room, each established; the pod's own openings alone may pass.
+    let ends = |number: u16| ((POD, 40_000 + number), (OUTSIDE, 80));
+    for number in 0..3 * ROOM {
+        let (pod, outside) = ends(number);
+        assert_eq!(
+            run(&mut object, maps::FROM_POD, &tcp(pod, outside, SYN)),
+            NEXT,
+            "{number}"
+        );
+        assert_eq!(
+            run(&mut object, maps::TO_POD, &tcp(outside, pod, SYN | ACK)),
+            NEXT,
+            "{number}"
+        );
+        assert_eq!(
+            run(&mut object, maps::FROM_POD, &tcp(pod, outside, ACK)),
+            NEXT,
+            "{number}"
+        );
+    }
+    for number in 0..3 * ROOM {
+        let (pod, outside) = ends(number);
+        assert_eq!(
+            run(&mut object, maps::TO_POD, &tcp(outside, pod, ACK)),
+            NEXT,
+            "connection {number}"
+        );
+        assert_eq!(
+            run(&mut object, maps::FROM_POD, &tcp(pod, outside, ACK)),
+            NEXT,
+            "connection {number}"
+        );
+        assert_eq!(
+            run(&mut object, maps::TO_POD, &tcp(outside, pod, SYN)),
+            SHOT,
+            "{number} the other way round"
+        );
+    }
+    let events: PerCpuArray<_, u64> = PerCpuArray::try_from(object.map(maps::EVENT_COUNTERS).unwrap()).unwrap();
+    let count = |event: u32| events.get(&event, 0).unwrap().iter().sum::<u64>();
+    // Those that found no room try again at each of the initiator's packets.
+    assert_eq!(count(event::FLOWS_FULL), 2 * 2 * u64::from(ROOM));
+    assert_eq!(
+        (count(event::OPENED), count(event::ANSWERED)),
+        (3 * u64::from(ROOM), u64::from(ROOM))
+    );
+    let flows: HashMap<_, FlowKey4, FlowValue> = HashMap::try_from(object.map(maps::FLOWS4).unwrap()).unwrap();
+    assert_eq!(flows.iter().count(), usize::from(ROOM));
 }
 
 #[test]
@@ -220,7 +324,7 @@ fn run_on(processor: usize, program: &SchedClassifier, frame: &[u8], times: u32)
 
 #[test]
 fn case_46_what_two_processors_count_at_once_adds_up() {
-    const TIMES: u32 = 200_000;
+    const TIMES: u32 = 20_000;
     let mine = sched_getaffinity(Pid::from_raw(0)).unwrap();
     let processors: Vec<_> = (0..CpuSet::count())
         .filter(|cpu| mine.is_set(*cpu).unwrap_or(false))
@@ -230,7 +334,7 @@ fn case_46_what_two_processors_count_at_once_adds_up() {
         cellwall_tests::not_run("case 46 (needs two processors)");
         return;
     };
-    let mut object = loaded();
+    let mut object = loaded_with(&[(maps::RECORDS, 1 << 16)]);
     // One flow that both use in both directions' terms, then a packet that both are refused.
     let passes = tcp((POD, 40_000), (OUTSIDE, 80), ACK);
     let refused = tcp((OUTSIDE, 1), (POD, 2), SYN);

@@ -1,11 +1,10 @@
 //! The agent killed again and again under traffic: what no agent watches is judged all the same, by the same programs,
 //! and counted on.
 
-use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use cellwall_controller::lab::{Server, Wiring, inside};
 use cellwall_datapath::attach::Hook;
 use cellwall_datapath::kernel::Place;
+use cellwall_tests::numbered::{Heard, Numbered};
 use cellwall_tests::{Cluster, wait_for};
 
 const REFUSED: u16 = 1001;
@@ -42,113 +42,40 @@ fn other(priority: u32) -> String {
     )
 }
 
-/// Numbered datagrams from a pod, over both families, of flows that last and of fresh ones: each number once to the
-/// refused port and once to the permitted one.
+/// Numbered datagrams, and a TCP connection that stays open.
 struct Traffic {
+    numbered: Numbered,
     stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU32>,
-    sender: JoinHandle<()>,
-    receiver: JoinHandle<HashSet<u32>>,
-    refused: UdpSocket,
     steady: JoinHandle<u32>,
 }
 
 impl Traffic {
     fn start(cluster: &Cluster) -> Self {
-        let (a, b) = (cluster.netns("a"), cluster.pod("b"));
-        let ears = inside(&b.netns, || {
-            [REFUSED, PERMITTED].map(|port| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).expect("a receiver"))
-        });
-        let [refused, permitted] = ears.expect("the pod's namespace");
-        for ear in [&refused, &permitted] {
-            // A test that is not scheduled for a while loses nothing.
-            rustix::net::sockopt::set_socket_recv_buffer_size_force(ear, 64 << 20).expect("a large buffer");
-        }
-        refused.set_nonblocking(true).expect("no waiting");
-        permitted
-            .set_read_timeout(Some(Duration::from_millis(20)))
-            .expect("a time-out");
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-        let receiver = {
-            let stop = stop.clone();
-            std::thread::spawn(move || receive(&permitted, &stop))
-        };
+        let stop = Arc::new(AtomicBool::new(false));
         let steady = {
-            let (stop, to) = (stop.clone(), SocketAddr::new(b.v4.into(), STEADY));
-            let stream = inside(&a, || TcpStream::connect(to)).expect("the pod's namespace");
+            let (stop, to) = (stop.clone(), SocketAddr::new(cluster.pod("b").v4.into(), STEADY));
+            let stream = inside(&cluster.netns("a"), || TcpStream::connect(to)).expect("the pod's namespace");
             let stream = stream.expect("the connection opens");
             std::thread::spawn(move || answers(stream, &stop))
         };
-        let sender = {
-            let (stop, sent, to) = (stop.clone(), sent.clone(), [b.v4.into(), b.v6.into()]);
-            std::thread::spawn(move || inside(&a, || send(to, &stop, &sent)).expect("the pod's namespace"))
-        };
+        let pause = Duration::from_millis(1);
         Self {
+            numbered: Numbered::start(cluster, "a", "b", [REFUSED, PERMITTED], pause),
             stop,
-            sent,
-            sender,
-            receiver,
-            refused,
             steady,
         }
     }
 
     /// Waits until this many more numbers were sent.
     fn more(&self, count: u32) {
-        let until = self.sent.load(Ordering::Relaxed) + count;
-        let reached = wait_for(Duration::from_secs(20), || {
-            (self.sent.load(Ordering::Relaxed) >= until).then_some(())
-        });
-        assert!(reached.is_some(), "the sender stands still");
+        self.numbered.more(count);
     }
 
-    /// Ends it: numbers sent, those of them that the permitted port missed, datagrams that the refused port got, round
-    /// trips of the connection.
-    fn end(self) -> (u32, u32, u32, u32) {
+    /// Ends it: what was heard, and round trips of the connection.
+    fn end(self) -> (Heard, u32) {
+        let heard = self.numbered.end();
         self.stop.store(true, Ordering::Relaxed);
-        self.sender.join().expect("the sender ends");
-        let sent = self.sent.load(Ordering::Relaxed);
-        let heard = self.receiver.join().expect("the receiver ends");
-        let missed = (0..sent).filter(|number| !heard.contains(number)).count();
-        let mut leaked = 0;
-        while self.refused.recv(&mut [0; 16]).is_ok() {
-            leaked += 1;
-        }
-        let trips = self.steady.join().expect("the connection's thread ends");
-        (sent, u32::try_from(missed).expect("a small number"), leaked, trips)
-    }
-}
-
-fn send(to: [IpAddr; 2], stop: &AtomicBool, sent: &AtomicU32) {
-    let fresh = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a socket");
-    let lasting = fresh();
-    while !stop.load(Ordering::Relaxed) {
-        let number = sent.load(Ordering::Relaxed);
-        let to = match to[usize::from(number & 1 == 1)] {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
-        let socket = if number & 2 == 0 { &lasting } else { &fresh() };
-        for port in [REFUSED, PERMITTED] {
-            socket
-                .send_to(&number.to_be_bytes(), (to, port))
-                .expect("a datagram leaves");
-        }
-        sent.store(number + 1, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn receive(socket: &UdpSocket, stop: &AtomicBool) -> HashSet<u32> {
-    let (mut heard, mut number) = (HashSet::new(), [0; 4]);
-    loop {
-        // What was sent before the end is in the buffer by then: a veth delivers before `send` returns, or soon.
-        let ended = stop.load(Ordering::Relaxed);
-        match socket.recv(&mut number) {
-            Ok(_) => drop(heard.insert(u32::from_be_bytes(number))),
-            Err(_) if ended => return heard,
-            Err(_) => {}
-        }
+        (heard, self.steady.join().expect("the connection's thread ends"))
     }
 }
 
@@ -242,7 +169,7 @@ fn killed_ten_times_under_traffic_the_agent_leaves_no_packet_unjudged_and_no_cou
     cluster.kill();
     cluster.start();
     traffic.more(50);
-    let (sent, missed, leaked, trips) = traffic.end();
+    let (Heard { sent, missed, leaked }, trips) = traffic.end();
     let counted = ["refused", "permitted"].map(|rule| packets(&cluster, rule));
     let (programs, links, revisions) = attached(&cluster);
     println!(

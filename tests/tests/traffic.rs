@@ -76,7 +76,7 @@ spec: {source: {entity: Any}, destination: {object: b}, ports: [{protocol: Any, 
 ";
 
 #[test]
-fn a_rule_flipped_under_open_flows_cuts_them_and_lets_them_go_on() {
+fn case_41_a_rule_flipped_under_open_flows_cuts_them_and_lets_them_go_on() {
     use std::io::{Read, Write};
     let mut cluster = Cluster::new(Wiring::Routed, &["a", "b"]);
     cluster.save_pods();

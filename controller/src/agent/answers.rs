@@ -85,6 +85,7 @@ impl Core {
             policy_age_seconds: report.policy_age_seconds,
             pods_protected: report.pods_protected,
             pods_not_enforceable: report.pods_not_enforceable,
+            evicted: self.tally.evicted.load(Ordering::Relaxed),
             ..Scrape::default()
         };
         for one in counters::reasons(self.instance.maps()).unwrap_or_default() {

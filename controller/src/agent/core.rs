@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::listing;
 use super::locals::Locals;
 use super::reader::Tally;
+use super::report::Lately;
 use crate::cli::args::{InstanceArgs, PassSample, RunArgs};
 use crate::documents::{self, Source};
 use crate::metrics::ApplyDuration;
@@ -59,7 +60,11 @@ pub(super) struct Core {
     pub(super) wanted: u32,
     pub(super) synced: Instant,
     pub(super) tally: Arc<Tally>,
-    pub(super) losses: (u64, Option<Instant>),
+    pub(super) losses: Lately,
+    /// Answered flows, and unanswered ones, that could not be entered.
+    pub(super) unentered: Lately,
+    /// Unanswered flows that made room for newer ones.
+    pub(super) evictions: Lately,
     reports: watch::Sender<Option<Arc<Report>>>,
 }
 
@@ -109,7 +114,9 @@ impl Core {
             unguarded: BTreeMap::new(),
             synced: Instant::now(),
             tally: Arc::default(),
-            losses: (0, None),
+            losses: Lately::default(),
+            unentered: Lately::default(),
+            evictions: Lately::default(),
             reports,
         })
     }
@@ -128,10 +135,10 @@ impl Core {
 
     /// A thread that deletes flows that are over.
     pub(super) fn sweeper(&self, stop: Arc<AtomicBool>) -> Result<std::thread::JoinHandle<()>> {
-        counters::sweep_in_thread(self.place(), SWEEP_CHUNK, SWEEP_REST, stop, |swept| {
-            if let Err(error) = swept {
-                tracing::warn!(%error, "flows that are over cannot be deleted");
-            }
+        let tally = self.tally();
+        counters::sweep_in_thread(self.place(), SWEEP_CHUNK, SWEEP_REST, stop, move |swept| match swept {
+            Ok(swept) => drop(tally.evicted.fetch_max(swept.evicted, Ordering::Relaxed)),
+            Err(error) => tracing::warn!(%error, "flows that are over cannot be deleted"),
         })
         .context("the sweep cannot be started")
     }

@@ -29,6 +29,8 @@ pub(super) struct Tally {
     pub(super) unwritten: AtomicU64,
     /// Records of a size that is not ours.
     pub(super) malformed: AtomicU64,
+    /// Unanswered flows that made room for newer ones, as the sweep has reckoned.
+    pub(super) evicted: AtomicU64,
 }
 
 /// The running thread.

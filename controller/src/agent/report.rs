@@ -1,5 +1,6 @@
 //! The intercept status, read back from the kernel.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cellwall_datapath::attach::HookState;
@@ -11,8 +12,22 @@ use crate::status::{Condition, Report, State};
 
 /// Fill of a map from which on a person should look, in percent.
 const NEARLY_FULL: u64 = 90;
-/// How long a loss of records stays a condition.
-const LOSS_SHOWN: Duration = Duration::from_mins(1);
+/// How long what has happened is told.
+const SHOWN: Duration = Duration::from_mins(1);
+
+/// A count, and when it was last seen to grow.
+#[derive(Debug, Default)]
+pub(super) struct Lately(u64, Option<Instant>);
+
+impl Lately {
+    /// Takes the count as it is now: whether it has grown within [`SHOWN`].
+    fn grows(&mut self, count: u64) -> bool {
+        if count > self.0 {
+            *self = Self(count, Some(Instant::now()));
+        }
+        self.1.is_some_and(|since| since.elapsed() < SHOWN)
+    }
+}
 
 impl Core {
     pub(super) fn report(&mut self) -> Report {
@@ -128,7 +143,8 @@ impl Core {
         }
     }
 
-    fn capacity_ok(&self) -> Condition {
+    fn capacity_ok(&mut self) -> Condition {
+        let kind = "CapacityOk";
         let full: Vec<String> = self
             .realiser
             .encoder()
@@ -137,19 +153,36 @@ impl Core {
             .filter(|(_, (used, most))| used * 100 > most * NEARLY_FULL)
             .map(|(map, (used, most))| format!("{}: {used} of {most}", map.name()))
             .collect();
-        if full.is_empty() {
-            return Condition::new(
-                "CapacityOk",
-                true,
-                "RoomLeft",
-                format!("every map is below {NEARLY_FULL} %"),
-            );
+        if !full.is_empty() {
+            let message = format!("{}; use fewer objects or rules", full.join(", "));
+            return Condition::new(kind, false, "NearlyFull", message);
         }
+        let events = match counters::events(self.instance.maps()) {
+            Ok(events) => events,
+            Err(error) => return Condition::unknown(kind, "Unreadable", chain(&error)),
+        };
+        let unentered = events.flows_full + events.opening_full;
+        if self.unentered.grows(unentered) {
+            let message = format!(
+                "{unentered} flows found their table full, the last within a minute; each of their packets is judged by itself: \
+                 look for a pod that opens very many connections (`cellwall flows`)"
+            );
+            return Condition::new(kind, false, "FlowsFull", message);
+        }
+        let evicted = self.tally.evicted.load(Ordering::Relaxed);
+        let flood = if self.evictions.grows(evicted) {
+            format!(
+                "; {evicted} unanswered flows made room for newer ones, the last within a minute: a flood or a scan; answered \
+                 flows are not touched by it"
+            )
+        } else {
+            String::new()
+        };
         Condition::new(
-            "CapacityOk",
-            false,
-            "NearlyFull",
-            format!("{}; use fewer objects or rules", full.join(", ")),
+            kind,
+            true,
+            "RoomLeft",
+            format!("every map is below {NEARLY_FULL} %{flood}"),
         )
     }
 
@@ -159,25 +192,14 @@ impl Core {
             Ok(events) => events.lost.iter().sum::<u64>() + self.unwritten(),
             Err(error) => return Condition::unknown(kind, "Unreadable", chain(&error)),
         };
-        let (before, since) = self.losses;
-        let since = if lost > before { Some(Instant::now()) } else { since };
-        self.losses = (lost, since);
-        match since.filter(|since| since.elapsed() < LOSS_SHOWN) {
-            None => Condition::new(
-                kind,
-                true,
-                "NothingLost",
-                format!("{lost} records lost since the maps were made"),
-            ),
-            Some(_) => Condition::new(
-                kind,
-                false,
-                "RecordsLost",
-                format!(
-                    "{lost} records lost, the last within a minute; verdicts are unaffected; read the flow log faster or record less"
-                ),
-            ),
+        if self.losses.grows(lost) {
+            let message = format!(
+                "{lost} records lost, the last within a minute; verdicts are unaffected; read the flow log faster or record less"
+            );
+            return Condition::new(kind, false, "RecordsLost", message);
         }
+        let message = format!("{lost} records lost since the maps were made");
+        Condition::new(kind, true, "NothingLost", message)
     }
 }
 

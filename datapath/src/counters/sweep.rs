@@ -1,6 +1,7 @@
 //! Deletes answered flows that are over. Only the sweep deletes: the programs take an expired flow for absent and
 //! may bring it to life again, so every candidate is read anew right before it goes (case 38). Tables of unanswered
-//! flows and fragments evict by themselves.
+//! flows and fragments evict by themselves; how many unanswered flows made room for newer ones is reckoned here, for the
+//! kernel does not tell.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,15 +11,22 @@ use std::time::Duration;
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
 use cellwall_datapath_common::FlowValue;
+use cellwall_datapath_common::record::event;
 
 use super::tick;
-use crate::kernel::{OpenError, Place};
+use crate::kernel::{Maps, OpenError, Place};
 use crate::port::MapName;
 
 /// Offset of the protocol in a key of either family, from its end.
 const PROTOCOL_FROM_END: usize = 4;
 /// Ticks beyond its idle time that a flow is left alone: a packet that saw it alive has long been counted by then.
 const SLACK: u32 = 64;
+
+/// How many keys are counted in the time in which one entry is looked at.
+const KEYS: u64 = 8;
+
+/// A table of flows, by keys of this many bytes.
+type Flows<const K: usize> = HashMap<MapData, [u8; K], [u8; 32]>;
 
 /// What a pass over the tables did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,17 +37,82 @@ pub struct Sweep {
     pub deleted: u64,
     /// Entries that were over at first sight and alive at the second.
     pub revived: u64,
+    /// Unanswered flows that made room for newer ones since the maps were made: entered, and neither answered nor there
+    /// any more. While new ones come in it may be too small by as many as come during a pass, never too large.
+    pub evicted: u64,
 }
 
-/// Walks both tables of answered flows once. After every `chunk` entries `pause` is called, which may sleep, and may
+/// Walks both tables of answered flows once, and counts the unanswered. After every `chunk` entries `pause` is called, which may sleep, and may
 /// end the pass.
 pub fn sweep(place: &Place, chunk: u64, mut pause: impl FnMut(&Sweep) -> ControlFlow<()>) -> Result<Sweep, OpenError> {
     let mut sweep = Sweep::default();
-    if table::<16>(place, MapName::Flows4, chunk, &mut sweep, &mut pause)?.is_continue() {
-        // Ended or not, what was done is told.
-        let _end = table::<40>(place, MapName::Flows6, chunk, &mut sweep, &mut pause)?;
+    if table::<16>(place, MapName::Flows4, chunk, &mut sweep, &mut pause)?.is_continue()
+        && table::<40>(place, MapName::Flows6, chunk, &mut sweep, &mut pause)?.is_continue()
+        && let Some(evicted) = evicted(place, chunk, &mut || pause(&sweep))?
+    {
+        sweep.evicted = evicted;
     }
+    // Ended or not, what was done is told.
     Ok(sweep)
+}
+
+/// Unanswered flows that made room; none where the pass was ended.
+fn evicted(place: &Place, chunk: u64, pause: &mut impl FnMut() -> ControlFlow<()>) -> Result<Option<u64>, OpenError> {
+    let maps = Maps::open(place)?;
+    let read = |index: u32| super::happened(&maps, index).unwrap_or(0);
+    // Entered before the walk, answered after it: what comes and goes meanwhile is not taken for evicted.
+    let opened = read(event::OPENED);
+    let chunk = chunk.saturating_mul(KEYS);
+    let four = present::<16>(place, MapName::Opening4, chunk, pause)?;
+    let six = present::<40>(place, MapName::Opening6, chunk, pause)?;
+    Ok(four.zip(six).map(|(four, six)| {
+        let left = read(event::ANSWERED).saturating_add(four).saturating_add(six);
+        opened.saturating_sub(left)
+    }))
+}
+
+/// How many entries a table of unanswered flows has; none where the pass was ended.
+fn present<const K: usize>(
+    place: &Place,
+    name: MapName,
+    chunk: u64,
+    pause: &mut impl FnMut() -> ControlFlow<()>,
+) -> Result<Option<u64>, OpenError>
+where
+    [u8; K]: Pod,
+{
+    let (map, capacity) = open::<K>(place, name)?;
+    let mut seen = 0_u64;
+    for key in map.keys() {
+        key.map_err(|source| OpenError::Map {
+            name: name.name(),
+            source,
+        })?;
+        seen += 1;
+        // A walk begins anew where its last key has gone.
+        if seen > capacity.saturating_mul(2) {
+            break;
+        }
+        if seen.is_multiple_of(chunk.max(1)) && pause().is_break() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(seen))
+}
+
+/// A table of flows, and how many have room in it.
+fn open<const K: usize>(place: &Place, name: MapName) -> Result<(Flows<K>, u64), OpenError>
+where
+    [u8; K]: Pod,
+{
+    let failed = |source: MapError| OpenError::Map {
+        name: name.name(),
+        source,
+    };
+    let data = MapData::from_pin(place.map(name.name())).map_err(failed)?;
+    let capacity = u64::from(data.info().map_err(failed)?.max_entries());
+    let map = Map::from_map_data(data).and_then(HashMap::try_from);
+    Ok((map.map_err(failed)?, capacity))
 }
 
 /// Sweeps in a thread of its own until `stop` is set: `chunk` entries, then `rest`, and so on.
@@ -79,14 +152,8 @@ where
         name: name.name(),
         source,
     };
-    let open = || MapData::from_pin(place.map(name.name())).map_err(failed);
-    let typed = |data| -> Result<HashMap<MapData, [u8; K], [u8; 32]>, MapError> {
-        HashMap::try_from(Map::from_map_data(data)?)
-    };
-    let data = open()?;
-    let capacity = u64::from(data.info().map_err(failed)?.max_entries());
     // Two handles: the walk borrows one, deleting needs the other.
-    let (walked, mut swept) = (typed(data).map_err(failed)?, typed(open()?).map_err(failed)?);
+    let ((walked, capacity), (mut swept, _)) = (open::<K>(place, name)?, open::<K>(place, name)?);
     // The walk goes on from the last key; were that one deleted, it would begin anew. So a key is judged when the
     // next one is at hand.
     let mut last: Option<[u8; K]> = None;
@@ -110,11 +177,7 @@ where
     Ok(ControlFlow::Continue(()))
 }
 
-fn consider<const K: usize>(
-    map: &mut HashMap<MapData, [u8; K], [u8; 32]>,
-    key: &[u8; K],
-    sweep: &mut Sweep,
-) -> Result<(), MapError> {
+fn consider<const K: usize>(map: &mut Flows<K>, key: &[u8; K], sweep: &mut Sweep) -> Result<(), MapError> {
     sweep.seen += 1;
     if !is_over(map, key)? {
         return Ok(());
@@ -131,7 +194,7 @@ fn consider<const K: usize>(
     Ok(())
 }
 
-fn is_over<const K: usize>(map: &HashMap<MapData, [u8; K], [u8; 32]>, key: &[u8; K]) -> Result<bool, MapError> {
+fn is_over<const K: usize>(map: &Flows<K>, key: &[u8; K]) -> Result<bool, MapError> {
     match map.get(key, 0) {
         Ok(value) => Ok(expired(key, &value, tick())),
         Err(MapError::KeyNotFound) => Ok(false),

@@ -1,20 +1,24 @@
-//! Numbers: given out, taken back, given out again, but never within the update that took them back.
+//! Numbers: given out, taken back, given out again, but never within the update that took them back. The smallest one
+//! that is free is given first, so that numbers stay within what is in use at once: a policy that was too large for a map
+//! leaves no numbers behind that have no place in it.
+
+use std::collections::BTreeSet;
+use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
-use std::hash::Hash;
 
 /// A source of small numbers.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     next: u32,
-    free: Vec<u32>,
+    free: BTreeSet<u32>,
     resting: Vec<u32>,
 }
 
 impl Ids {
     /// A number nobody has.
     pub(super) fn take(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
+        self.free.pop_first().unwrap_or_else(|| {
             self.next += 1;
             self.next - 1
         })
@@ -23,10 +27,10 @@ impl Ids {
     /// Takes `id` out of the numbers that are free, so that nobody else gets it.
     pub(super) fn reserve(&mut self, id: u32) {
         while self.next <= id {
-            self.free.push(self.next);
+            self.free.insert(self.next);
             self.next += 1;
         }
-        self.free.retain(|free| *free != id);
+        self.free.remove(&id);
     }
 
     /// Gives a number back; it rests until the next [`Ids::settle`].
@@ -36,7 +40,7 @@ impl Ids {
 
     /// The beginning of an update: what was given back may be taken again.
     pub(super) fn settle(&mut self) {
-        self.free.append(&mut self.resting);
+        self.free.extend(self.resting.drain(..));
     }
 }
 
@@ -136,4 +140,23 @@ pub(super) fn put<T>(slots: &mut Vec<Option<T>>, id: u32, value: T) {
         slots.resize_with(at + 1, || None);
     }
     slots[at] = Some(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ids;
+
+    #[test]
+    fn the_smallest_number_that_is_free_is_given_first_and_none_within_the_update_that_took_it_back() {
+        let mut ids = Ids::default();
+        let taken: Vec<u32> = (0..5).map(|_| ids.take()).collect();
+        assert_eq!(taken, [0, 1, 2, 3, 4]);
+        for id in [3, 1, 4] {
+            ids.give(id);
+        }
+        assert_eq!(ids.take(), 5);
+        ids.settle();
+        ids.reserve(3);
+        assert_eq!([ids.take(), ids.take(), ids.take()], [1, 4, 6]);
+    }
 }

@@ -1,23 +1,24 @@
 //! What is asked of a cluster: on the wire, and of its agent.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use cellwall_controller::api::{Request, client};
-use cellwall_controller::lab::{Outcome, tcp_ask, udp_ask};
+use cellwall_controller::lab::{Outcome, inside, tcp_ask, udp_ask};
 use serde_json::Value;
 
-use super::{Cluster, wait_for};
+use super::{Cluster, patience, wait_for};
 
 impl Cluster {
     /// Opens a TCP connection between two places of the lab and answers what the client saw.
     pub fn tcp(&self, from: &str, to: SocketAddr) -> Outcome {
-        tcp_ask(&self.netns(from), to, Duration::from_millis(400)).expect("the client runs")
+        tcp_ask(&self.netns(from), to, patience(Duration::from_millis(400))).expect("the client runs")
     }
 
     /// Sends a datagram and answers what the client saw.
     pub fn udp(&self, from: &str, to: SocketAddr) -> Outcome {
-        udp_ask(&self.netns(from), to, Duration::from_millis(400)).expect("the client runs")
+        udp_ask(&self.netns(from), to, patience(Duration::from_millis(400))).expect("the client runs")
     }
 
     /// Network namespace of a pod, of the `node` or of the host `outside`.
@@ -27,6 +28,30 @@ impl Cluster {
             "outside" => self.lab.outside().name().to_owned(),
             pod => self.pod(pod).netns,
         }
+    }
+
+    /// The text of a scrape.
+    pub fn metrics(&self) -> String {
+        let text = inside(&self.netns("node"), || {
+            let mut stream = TcpStream::connect("127.0.0.1:9469")?;
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).map(|_| text)
+        });
+        text.expect("the node's namespace")
+            .expect("the agent tells its metrics")
+    }
+
+    /// The sum of the samples of a metric whose lines begin so and have this among their labels.
+    pub fn metric(&self, begin: &str, label: &str) -> u64 {
+        let text = self.metrics();
+        let samples = text
+            .lines()
+            .filter(|line| line.starts_with(begin) && line.contains(label));
+        let number = |line: &str| line.rsplit(' ').next().and_then(|number| number.parse::<u64>().ok());
+        samples
+            .map(|line| number(line).unwrap_or_else(|| panic!("no number: {line}")))
+            .sum()
     }
 
     /// All records of late.

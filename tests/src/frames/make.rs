@@ -36,6 +36,44 @@ pub fn v4_with(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, options: &
     packet
 }
 
+/// Writes the checksum of an IPv4 packet's header, for a network stack on the way.
+pub fn sum_v4(packet: &mut [u8]) {
+    let header = usize::from(packet[0] & 15) * 4;
+    packet[10..12].fill(0);
+    let sum = checksum(&packet[..header]);
+    packet[10..12].copy_from_slice(&sum);
+}
+
+/// Writes the checksum of a UDP datagram or a TCP segment between two addresses, for the receiver's network stack.
+pub fn sum_segment(source: IpAddr, destination: IpAddr, protocol: u8, segment: &mut [u8]) {
+    let at = if protocol == 6 { 16 } else { 6 };
+    segment[at..at + 2].fill(0);
+    let mut all = Vec::new();
+    for address in [source, destination] {
+        match address {
+            IpAddr::V4(v4) => all.extend(v4.octets()),
+            IpAddr::V6(v6) => all.extend(v6.octets()),
+        }
+    }
+    all.extend(length(segment.len()));
+    all.extend([0, protocol]);
+    all.extend_from_slice(segment);
+    let sum = checksum(&all);
+    segment[at..at + 2].copy_from_slice(&sum);
+}
+
+/// The Internet's checksum.
+pub fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words = bytes.chunks(2).map(|pair| match pair {
+        [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
+        rest => u32::from(rest[0]) << 8,
+    });
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let sum = !u16::try_from((folded & 0xffff) + (folded >> 16)).expect("folded into 16 bits");
+    sum.to_be_bytes()
+}
+
 /// A fragment of an IPv4 packet; `offset` in bytes.
 pub fn v4_fragment(packet: &[u8], id: u16, offset: usize, more: bool) -> Vec<u8> {
     let word = length((offset / 8) | (usize::from(more) << 13));

@@ -11,6 +11,7 @@ use cellwall_controller::lab::{GATEWAY_V4, GATEWAY_V6, LabPod, NODE_V4, NODE_V6,
 use serde_json::Value;
 
 use super::corpus::{Places, Shot};
+use super::make;
 use super::reference::{Expected, PodAddresses, Reference, Sender, World};
 use super::tally::Tally;
 use super::tap::Tap;
@@ -18,7 +19,7 @@ use super::totals::Counted;
 use super::wiring::{
     DROPS, RULES, forward_everything, join_stranger, lead, link_address, link_local, stranger_addresses,
 };
-use crate::{Cluster, wait_for};
+use crate::{Cluster, patience, wait_for};
 
 /// Frames between two looks at what arrived.
 const BATCH: usize = 200;
@@ -42,6 +43,12 @@ pub struct Range {
 impl Range {
     /// Makes it, with an agent that enforces.
     pub fn open() -> Self {
+        Self::under(RULES)
+    }
+
+    /// The same under other rules, for questions about single frames ([`Range::arrives`]): the second opinion does not
+    /// know them.
+    pub fn under(rules: &str) -> Self {
         let mut cluster = Cluster::new(Wiring::Bridged, &PODS);
         let stranger = join_stranger(&cluster);
         forward_everything(&cluster);
@@ -49,7 +56,7 @@ impl Range {
             lead(&cluster, link_address(number), &pod.host_interface);
         }
         cluster.save_pods();
-        cluster.save("rules.yaml", RULES);
+        cluster.save("rules.yaml", rules);
         cluster.start();
         let pods: Vec<LabPod> = PODS.map(|name| cluster.pod(name)).to_vec();
         let taps = [0, 1, 2].map(|n: usize| Tap::open(&pods[n].netns).expect("a packet socket in a pod"));
@@ -165,6 +172,43 @@ impl Range {
             self.tally
                 .problem(format!("did not arrive: {}: {}", names.join(", "), hex(frame)));
         }
+    }
+
+    /// The agent and the pods.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// A frame from a place to a pod, which leads there whatever the packet in it says.
+    pub fn frame(&self, sender: Sender, receiver: usize, packet: &[u8]) -> Vec<u8> {
+        let ethertype = if packet[0] >> 4 == 4 { make::IPV4 } else { make::IPV6 };
+        self.places(sender, receiver).frame(ethertype, packet)
+    }
+
+    /// Whether this packet arrives at a pod. A datagram that no rule refuses is sent after it, on the same way:
+    /// what has not arrived when that does, never will.
+    pub fn arrives(&mut self, sender: Sender, receiver: usize, packet: &[u8]) -> bool {
+        let frame = self.frame(sender, receiver, packet);
+        let mut places = self.places(sender, receiver);
+        let marker = places.marker().frame;
+        self.given = places.given;
+        let tap = match sender {
+            Sender::Pod(number) => &self.taps[number],
+            Sender::Stranger => &self.stranger.0,
+        };
+        for frame in [&frame, &marker] {
+            tap.send(frame).expect("a frame leaves");
+        }
+        let (mut arrived, deadline) = (false, Instant::now() + patience(PATIENCE));
+        while Instant::now() < deadline {
+            match self.taps[receiver].hear(20).expect("the receiver's socket") {
+                Some(heard) if heard.left => {}
+                Some(heard) if heard.frame == marker => return arrived,
+                Some(heard) => arrived |= heard.frame == frame,
+                None => {}
+            }
+        }
+        panic!("the marker behind {} did not arrive", hex(&frame));
     }
 
     /// A command inside the pod that sends, as its root.

@@ -19,30 +19,40 @@ const OUTGOING: u8 = 4;
 /// A socket on the interface `eth0` of a namespace: it sends whole frames, and hears every frame that others send or
 /// that arrives.
 #[derive(Debug)]
-pub(super) struct Tap {
+pub struct Tap {
     socket: OwnedFd,
     buffer: RefCell<Vec<u8>>,
     /// The interface's own address.
-    pub(super) mac: [u8; 6],
+    pub mac: [u8; 6],
 }
 
 /// A frame that a tap heard.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub struct Heard {
     /// From the Ethernet header on.
-    pub(super) frame: Vec<u8>,
+    pub frame: Vec<u8>,
     /// Whether it left through the interface instead of arriving.
-    pub(super) left: bool,
+    pub left: bool,
+}
+
+/// An interface of this thread's namespace, to bind packet sockets to.
+pub(crate) fn link(interface: &str) -> nix::Result<LinkAddr> {
+    let mut all = getifaddrs()?.filter(|one| one.interface_name == interface);
+    let own = all.find_map(|one| one.address?.as_link_addr().copied());
+    own.ok_or(Errno::ENODEV)
+}
+
+/// Link address of an interface of a namespace.
+pub fn link_address(netns: &str, interface: &str) -> io::Result<[u8; 6]> {
+    let own = inside(netns, || link(interface)).map_err(io::Error::other)??;
+    Ok(own.addr().ok_or(Errno::ENODEV)?)
 }
 
 impl Tap {
     /// Opens one.
-    pub(super) fn open(netns: &str) -> io::Result<Self> {
+    pub fn open(netns: &str) -> io::Result<Self> {
         inside(netns, || {
-            let own = getifaddrs()?
-                .filter(|interface| interface.interface_name == "eth0")
-                .find_map(|interface| interface.address?.as_link_addr().copied());
-            let own: LinkAddr = own.ok_or(Errno::ENODEV)?;
+            let own = link("eth0")?;
             let socket = socket(
                 AddressFamily::Packet,
                 SockType::Raw,
@@ -62,13 +72,13 @@ impl Tap {
     }
 
     /// Sends a frame as it is.
-    pub(super) fn send(&self, frame: &[u8]) -> io::Result<()> {
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         send(self.socket.as_raw_fd(), frame, MsgFlags::empty())?;
         Ok(())
     }
 
     /// The next frame, waited for up to `patience` milliseconds.
-    pub(super) fn hear(&self, patience: u8) -> io::Result<Option<Heard>> {
+    pub fn hear(&self, patience: u8) -> io::Result<Option<Heard>> {
         let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         if patience > 0 && poll(&mut ready, PollTimeout::from(patience))? == 0 {
             return Ok(None);

@@ -1,10 +1,6 @@
 //! What the agent counted, from its metrics.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
-use cellwall_controller::lab::inside;
 
 use crate::Cluster;
 
@@ -15,15 +11,7 @@ pub(super) struct Counted(BTreeMap<(String, String, bool), u64>);
 impl Counted {
     /// As the agent tells it now.
     pub(super) fn read(cluster: &Cluster) -> Self {
-        let text = inside(&cluster.netns("node"), || {
-            let mut stream = TcpStream::connect("127.0.0.1:9469")?;
-            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).map(|_| text)
-        });
-        let text = text
-            .expect("the node's namespace")
-            .expect("the agent tells its metrics");
+        let text = cluster.metrics();
         let mut counted = BTreeMap::new();
         for line in text.lines().filter(|line| line.starts_with("cellwall_packets_total{")) {
             let number: Option<u64> = line.rsplit(' ').next().and_then(|number| number.parse().ok());
