@@ -22,6 +22,7 @@ CARGO_DENY=0.20.2
 PACKAGES=(
     "gcc=links every Rust program"
     "libc6-dev=start files and headers of the C library, for the same"
+    "musl-tools=compiles what is C in the static program"
     "iproute2=network namespaces and interfaces of demo and tests"
     "llvm-$LLVM-dev=bpf-linker is built against it and needs its library"
     "libpolly-$LLVM-dev=linked by LLVM $LLVM"

@@ -141,7 +141,7 @@ fn count(to: &str, seconds: &str) -> io::Result<()> {
     let end = Instant::now() + Duration::from_secs(number(seconds)?);
     let (mut answered, mut not) = (0_u32, 0_u32);
     while Instant::now() < end {
-        match ask_tcp(to, Duration::from_millis(200)) {
+        match ask_tcp(to, Duration::from_secs(2)) {
             Ok(_) => answered += 1,
             Err(_) => not += 1,
         }
