@@ -32,6 +32,8 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status", "description": "Whether the rule is in force as written"}"#,
     printcolumn = r#"{"name": "Resolved", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Resolved\")].status", "description": "Whether every object that it names exists"}"#,
     printcolumn = r#"{"name": "Programmed", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Programmed\")].status", "description": "Whether it is realised in the kernel"}"#,
+    printcolumn = r#"{"name": "Nodes", "type": "integer", "jsonPath": ".status.nodesProgrammed", "description": "Nodes that enforce it as written", "priority": 1}"#,
+    printcolumn = r#"{"name": "Shadowed", "type": "string", "jsonPath": ".status.shadowed", "description": "Rules that decide everything before it", "priority": 1}"#,
     printcolumn = r#"{"name": "Ports", "type": "string", "jsonPath": ".spec.ports", "description": "Destination ports", "priority": 1}"#,
     printcolumn = r#"{"name": "From", "type": "integer", "jsonPath": ".status.sourcePods", "description": "Pods that the source selects", "priority": 1}"#,
     printcolumn = r#"{"name": "To", "type": "integer", "jsonPath": ".status.destinationPods", "description": "Pods that the destination selects", "priority": 1}"#,
@@ -89,6 +91,15 @@ pub struct DefenseRuleStatus {
     /// Pods that the destination selects now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_pods: Option<i64>,
+    /// Nodes that report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<i64>,
+    /// Nodes that enforce the rule as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes_programmed: Option<i64>,
+    /// Which rules decide everything that this one could, and what to do; absent: none do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadowed: Option<String>,
     /// Accepted, Resolved and Programmed: in force as written, naming what exists, realised in the kernel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]

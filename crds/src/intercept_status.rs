@@ -69,6 +69,9 @@ pub struct InterceptStatusReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::time")]
     pub policy_time: Option<Time>,
+    /// Digest of the objects, rules and switches in force on this node: nodes that have the same one enforce the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_digest: Option<String>,
     /// Pods of this node whose interface is guarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods_protected: Option<i64>,

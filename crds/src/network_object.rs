@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name": "Namespaces", "type": "string", "jsonPath": ".spec.namespaces", "description": "Globs on the namespace", "priority": 1}"#,
     printcolumn = r#"{"name": "Apps", "type": "string", "jsonPath": ".spec.apps", "description": "Globs on the application", "priority": 1}"#,
     printcolumn = r#"{"name": "CIDRs", "type": "string", "jsonPath": ".spec.cidrs", "description": "Address blocks", "priority": 1}"#,
+    printcolumn = r#"{"name": "Sample", "type": "string", "jsonPath": ".status.sample", "description": "Some of the pods", "priority": 1}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "When the object was made"}"#,
     derive = "PartialEq"
 )]
@@ -102,6 +103,9 @@ pub struct NetworkObjectStatus {
     /// Pods in the object now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selected_pods: Option<i64>,
+    /// Some of those pods, as `namespace/name`: the first few in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sample: Vec<String>,
     /// Rules that name the object; while there is one, the object is protected from deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_by_rules: Option<i64>,
