@@ -2,12 +2,15 @@
 //! the realiser makes the kernel say it; status is a third output.
 
 mod answers;
+mod bind;
+mod cluster;
 mod core;
 mod guard;
 mod leave;
 mod listing;
 mod locals;
 mod reader;
+mod remembered;
 mod report;
 
 use std::sync::Arc;
@@ -17,18 +20,21 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use cellwall_datapath::kernel::{Place, uninstall};
 use cellwall_datapath::{inspect, kernel::Maps, links::Watch};
+use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{self, Ask, Request, client};
-use crate::cli::args::{InstanceArgs, LogFormat, RunArgs};
+use crate::cli::args::{InstanceArgs, LogFormat, RunArgs, SourceArgs};
+use crate::cluster::{Feed, Heard};
 use crate::documents;
 use crate::http::{self, Health};
+use crate::manifest::files::Scan;
 use crate::manifest::watch::{Follower, Pace};
 use crate::records::recent::Recent;
 use crate::records::sink::Sink;
 
-use self::core::Core;
+use self::core::{Core, Source};
 use self::leave::Cleared;
 use self::reader::Reader;
 
@@ -82,11 +88,8 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
             AUDIT.as_secs()
         );
     }
-    // Absolute, so that a file is known again after a restart from elsewhere.
-    let directory = std::path::absolute(&args.manifests).context("the manifests' directory has no absolute path")?;
-    let mut files = Follower::start(vec![directory], Pace::default()).context("the manifests cannot be followed")?;
-
     let (reports, report) = watch::channel(None);
+    let mut input = Input::open(&args.source, &documents::node_name(args.node_name.as_deref())?).await?;
     let mut core = Core::open(instance, args, reports)?;
     let recent = Arc::new(Recent::default());
     let stop = Arc::new(AtomicBool::new(false));
@@ -99,8 +102,15 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
         stop.clone(),
     )?;
     let sweeper = core.sweeper(stop.clone())?;
-    if let Some(scan) = files.next().await {
+    if let Input::Files(files) = &mut input
+        && let Some(scan) = files.next().await
+    {
         core.files_changed(&scan);
+    }
+    if let (Input::Cluster(_, client), Source::Cluster(followed)) = (&input, &core.source) {
+        let (outlook, leads) = followed.ends();
+        crate::cluster::status::start(client, &outlook, &leads);
+        core.adopt_interfaces();
     }
 
     let socket = api::bind(&instance.socket()).with_context(|| format!("socket {}", instance.socket().display()))?;
@@ -122,7 +132,10 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            Some(scan) = files.next() => core.files_changed(&scan),
+            news = input.next() => match news {
+                News::Files(scan) => core.files_changed(&scan),
+                News::Cluster(heard) => core.heard(heard),
+            },
             change = netlink.changed() => match change {
                 Ok(change) => {
                     // A pod's start is a burst of events; one look serves them all.
@@ -150,6 +163,7 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
                 // A scraper that went away needs no answer.
                 let _ = visit.send(core.scrape());
             }
+            () = until(core.telling_due()) => core.tell_due(),
             _ = audit.tick() => if hears_pods { core.audit() } else { core.converge() },
         }
     }
@@ -159,6 +173,56 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     reader.join();
     drop(sweeper);
     Ok(())
+}
+
+/// Waits until then; for ever where there is no such time.
+async fn until(then: Option<std::time::Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where the loop's documents come from.
+enum Input {
+    /// A directory of manifests.
+    Files(Box<Follower>),
+    /// The API server.
+    Cluster(Feed, Client),
+}
+
+/// What an [`Input`] tells.
+enum News {
+    Files(Box<Scan>),
+    Cluster(Vec<Heard>),
+}
+
+impl Input {
+    async fn open(source: &SourceArgs, node: &str) -> Result<Self> {
+        if let Some(directory) = &source.manifests {
+            // Absolute, so that a file is known again after a restart from elsewhere.
+            let directory = std::path::absolute(directory).context("the manifests' directory has no absolute path")?;
+            let follower = Follower::start(vec![directory], Pace::default());
+            return Ok(Self::Files(Box::new(
+                follower.context("the manifests cannot be followed")?,
+            )));
+        }
+        let (teller, feed) = Feed::new();
+        let client = crate::cluster::client::connect(teller.clone()).await?;
+        crate::cluster::watch::start(&client, &teller, node);
+        Ok(Self::Cluster(feed, client))
+    }
+
+    /// Waits for what is new; nothing is lost when the future is dropped.
+    async fn next(&mut self) -> News {
+        match self {
+            Self::Files(files) => match files.next().await {
+                Some(scan) => News::Files(Box::new(scan)),
+                None => std::future::pending().await,
+            },
+            Self::Cluster(feed, _) => News::Cluster(feed.next().await),
+        }
+    }
 }
 
 /// `cellwall dump`: what the kernel holds, with or without an agent.

@@ -82,6 +82,8 @@ pub struct Scrape {
     pub pods_protected: usize,
     /// Pods that cannot be guarded.
     pub pods_not_enforceable: usize,
+    /// Watches of the API server that stood again after they had failed; none: there is no API server.
+    pub api_reconnects: Option<u64>,
 }
 
 /// Time that applies took; lives as long as the process.
@@ -212,13 +214,14 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
         "Pods of this node that cannot be guarded (host network)",
         gauge(scrape.pods_not_enforceable as u64),
     );
-    let build = Family::<BuildLabels, Gauge>::default();
-    build
-        .get_or_create(&BuildLabels {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        })
-        .set(1);
-    registry.register("build_info", "Version of the agent", build);
+    if let Some(reconnects) = scrape.api_reconnects {
+        registry.register(
+            "api_reconnects",
+            "Watches of the API server that stood again after they had failed",
+            counter(reconnects),
+        );
+    }
+    registry.register("build_info", "Version of the agent", build());
     let mut text = String::new();
     // why: writing into a String fails only if a metric's own encoding does, and then nothing is better than half
     if encode(&mut text, &registry).is_err() {
@@ -226,6 +229,17 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
     } else {
         text
     }
+}
+
+/// Always 1; the labels say it.
+fn build() -> Family<BuildLabels, Gauge> {
+    let build = Family::<BuildLabels, Gauge>::default();
+    build
+        .get_or_create(&BuildLabels {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+        .set(1);
+    build
 }
 
 fn add<L: Clone + std::hash::Hash + Eq>(family: &Family<L, Counter>, labels: &L, value: u64) {
@@ -286,6 +300,7 @@ mod tests {
             maps: vec![("POLICY".into(), 1, 2)],
             maps_refused: vec![("FLOWS".into(), 0)],
             lost: vec![("sink".into(), 0)],
+            api_reconnects: Some(0),
             ..Scrape::default()
         };
         let text = render(&scrape, &ApplyDuration::default());
@@ -308,6 +323,7 @@ mod tests {
             "cellwall_apply_duration_seconds_count 0",
             "cellwall_pods_protected 0",
             "cellwall_pods_not_enforceable 0",
+            "cellwall_api_reconnects_total 0",
             "cellwall_build_info{version=",
         ] {
             assert!(text.lines().any(|line| line.starts_with(sample)), "{sample}\n{text}");

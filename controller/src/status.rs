@@ -27,7 +27,7 @@ impl State {
 /// One condition, as Kubernetes writes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// KernelSupported, ProgramsAttached, PolicySynced, ProbePassed, CapacityOk, LogsIntact.
+    /// KernelSupported, ProgramsAttached, PolicySynced, ProbePassed, CapacityOk, LogsIntact, AddressesUnique.
     #[serde(rename = "type")]
     pub kind: String,
     /// True, False, Unknown.
@@ -90,15 +90,19 @@ pub struct Report {
 }
 
 impl Report {
-    /// State, reason and message from the conditions: the first that is False decides.
+    /// State, reason and message from the conditions: the first that is False decides. That addresses are not unique
+    /// is told and decides nothing: any pod's root can bring it about.
     #[must_use]
     pub fn concluded(self) -> Self {
-        let bad = self.conditions.iter().find(|condition| condition.status == "False");
+        let bad = self
+            .conditions
+            .iter()
+            .find(|condition| condition.status == "False" && condition.kind != "AddressesUnique");
         let (state, reason, message) = if let Some(bad) = bad {
             (State::Abnormal, bad.reason.clone(), bad.message.clone())
         } else {
             let message = format!("{} pods guarded by {} rules", self.pods_protected, self.rules_enabled);
-            (State::Normal, "Enforcing".to_owned(), message)
+            (State::Normal, "AllGood".to_owned(), message)
         };
         Self {
             state,

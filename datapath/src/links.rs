@@ -5,6 +5,7 @@
 //! inside may *find* a pod and never *name* it, for the pod's root may put any address there.
 
 mod namespace;
+mod routes;
 mod watch;
 
 use std::net::IpAddr;
@@ -41,6 +42,18 @@ const IFA_LOCAL: u16 = 2;
 /// gone; [`Watch`] tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NamespaceId(i32);
+
+impl NamespaceId {
+    /// The number that the kernel gave.
+    pub const fn new(number: i32) -> Self {
+        Self(number)
+    }
+
+    /// The number, to be known again by another process in the same namespace.
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+}
 
 impl std::fmt::Display for NamespaceId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -43,6 +43,9 @@ pub struct Cluster {
     child: Option<Child>,
     arguments: Vec<String>,
     flow_log: Option<PathBuf>,
+    node: String,
+    /// Configuration for the API server that the agent follows; none: it follows the manifests.
+    kubeconfig: Option<PathBuf>,
 }
 
 impl Cluster {
@@ -67,7 +70,17 @@ impl Cluster {
             child: None,
             arguments: Vec::new(),
             flow_log: None,
+            node: "node-0".to_owned(),
+            kubeconfig: None,
         }
+    }
+
+    /// The agent is that of this node and follows the API server of this configuration.
+    #[must_use]
+    pub fn following(mut self, node: &str, kubeconfig: &Path) -> Self {
+        node.clone_into(&mut self.node);
+        self.kubeconfig = Some(kubeconfig.to_owned());
+        self
     }
 
     /// Further arguments of `cellwall run`.
@@ -147,19 +160,13 @@ impl Cluster {
             .create(true)
             .append(true)
             .open(self.directory.path().join("agent.log"));
-        let manifests = self.manifests();
-        let child = self
-            .command(&[
-                "run",
-                "--node-name",
-                "node-0",
-                "--listen",
-                "127.0.0.1:9469",
-                "--flow-log-pass",
-                "all",
-            ])
-            .arg("--manifests")
-            .arg(manifests)
+        let mut command = self.command(&["run", "--listen", "127.0.0.1:9469", "--flow-log-pass", "all"]);
+        command.arg("--node-name").arg(&self.node);
+        match &self.kubeconfig {
+            Some(kubeconfig) => command.arg("--kubernetes").env("KUBECONFIG", kubeconfig),
+            None => command.arg("--manifests").arg(self.manifests()),
+        };
+        let child = command
             .arg("--flow-log")
             .arg(self.flow_log())
             .args(&self.arguments)

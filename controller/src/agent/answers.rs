@@ -8,7 +8,7 @@ use cellwall_datapath::counters;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::core::{Core, chain};
+use super::core::{Core, Source, chain};
 use super::listing;
 use crate::api::Request;
 use crate::metrics::{self, RuleLabels, Scrape, Totals, VerdictLabels};
@@ -17,6 +17,9 @@ use crate::records::directory::{action, reason};
 
 impl Core {
     pub(super) fn answer(&mut self, request: &Request) -> Result<Vec<Value>, String> {
+        if self.is_staged() && !matches!(request, Request::Status | Request::Refused { .. }) {
+            return Err("the API server's objects are not known yet; see `cellwall intercept-status`".to_owned());
+        }
         match request {
             Request::Explain { questions } => Ok(questions
                 .iter()
@@ -86,6 +89,10 @@ impl Core {
             pods_protected: report.pods_protected,
             pods_not_enforceable: report.pods_not_enforceable,
             evicted: self.tally.evicted.load(Ordering::Relaxed),
+            api_reconnects: match &self.source {
+                Source::Files(_) => None,
+                Source::Cluster(followed) => Some(followed.mirror.reconnects()),
+            },
             ..Scrape::default()
         };
         for one in counters::reasons(self.instance.maps()).unwrap_or_default() {

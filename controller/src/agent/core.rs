@@ -15,15 +15,16 @@ use cellwall_policy::compile::Compiler;
 use cellwall_policy::compiled::{Change, RuleCard, RuleSlot};
 use cellwall_policy::diagnostic::{Diagnostic, Severity};
 use cellwall_policy::model::{Mode, Name, Startup};
-use cellwall_policy::world::World;
+use cellwall_policy::world::{DocumentKey, World};
 use tokio::sync::watch;
 
+use super::cluster::Followed;
 use super::listing;
 use super::locals::Locals;
 use super::reader::Tally;
 use super::report::Lately;
 use crate::cli::args::{InstanceArgs, PassSample, RunArgs};
-use crate::documents::{self, Source};
+use crate::documents;
 use crate::metrics::ApplyDuration;
 use crate::records::Directory;
 use crate::status::Report;
@@ -33,13 +34,21 @@ const SWEEP_CHUNK: u64 = 4_096;
 /// Rest of the sweep.
 const SWEEP_REST: Duration = Duration::from_millis(100);
 
+/// Where documents come from.
+pub(super) enum Source {
+    /// A directory of manifests.
+    Files(documents::Source),
+    /// The API server.
+    Cluster(Box<Followed>),
+}
+
 /// The agent's state.
 pub(super) struct Core {
     pub(super) node: Name,
     pub(super) source: Source,
     pub(super) world: World,
     compiler: Compiler,
-    netlink: Links,
+    pub(super) netlink: Links,
     pub(super) locals: Locals,
     pub(super) instance: Instance,
     pub(super) realiser: Realiser,
@@ -87,12 +96,17 @@ impl Core {
         let mut compiler = Compiler::new(node.clone());
         let adopted = realiser.image().adopted_rules();
         compiler.adopt_rules(adopted.map(|(slot, card)| (slot, card.name.clone(), card.uid.clone())));
-        let world = World::new(node.clone(), true);
+        // In a cluster every agent reports; a directory of manifests tells of none.
+        let world = World::new(node.clone(), !args.source.kubernetes);
         let directory = Arc::new(Directory::new(world.clone()));
         for (slot, card) in realiser.image().adopted_rules() {
             directory.rule(slot.0, card.clone());
         }
-        let source = Source::open(&instance.state_dir());
+        let source = if args.source.kubernetes {
+            Source::Cluster(Box::new(Followed::open(&instance.state_dir(), world.clone())))
+        } else {
+            Source::Files(documents::Source::open(&instance.state_dir()))
+        };
         Ok(Self {
             node,
             source,
@@ -156,8 +170,11 @@ impl Core {
 
     /// The directory of manifests says something else.
     pub(super) fn files_changed(&mut self, scan: &crate::manifest::files::Scan) {
-        self.source.take(scan);
-        for problem in self.source.problems() {
+        let Source::Files(source) = &mut self.source else {
+            return;
+        };
+        source.take(scan);
+        for problem in source.problems() {
             if problem.is_error() {
                 tracing::error!("{problem}");
             } else {
@@ -165,29 +182,49 @@ impl Core {
             }
         }
         self.converge();
-        self.source.save();
+        if let Source::Files(source) = &mut self.source {
+            source.save();
+        }
     }
 
     /// Brings everything to what the sources and the kernel's interfaces say now.
     pub(super) fn converge(&mut self) {
-        let mut locals = Locals::look(&mut self.netlink, &self.world, self.source.documents());
-        locals.keep_from(&self.locals, self.source.documents(), &self.world);
-        let touched = self.world.reset(locals.complete(self.source.documents(), &self.node));
+        match &self.source {
+            Source::Files(source) => {
+                let mut locals = Locals::look(&mut self.netlink, &self.world, source.documents());
+                locals.keep_from(&self.locals, source.documents(), &self.world);
+                let touched = self.world.reset(locals.complete(source.documents(), &self.node));
+                self.settle(locals, &touched);
+            }
+            Source::Cluster(_) => self.converge_cluster(),
+        }
+    }
+
+    /// Realises a world of which `touched` changed, with the interfaces that `locals` shows.
+    pub(super) fn settle(&mut self, locals: Locals, touched: &[DocumentKey]) {
         let moved = locals.links != self.locals.links;
+        let known = &self.locals.hosts;
         let fresh: Vec<u32> = locals
             .hosts
             .keys()
             .copied()
-            .filter(|ifindex| !self.locals.hosts.contains_key(ifindex))
+            .filter(|ifindex| !known.contains_key(ifindex))
             .collect();
         let former = std::mem::replace(&mut self.locals, locals);
         if self.fresh || moved || !touched.is_empty() || self.refused.is_some() {
-            self.realise(&touched, &fresh);
+            self.realise(touched, &fresh);
         }
         self.detach(&former);
         self.guard();
         self.retire_others();
         self.tell();
+    }
+
+    /// Realises a world of which `touched` changed, on the interfaces of before.
+    pub(super) fn follow(&mut self, touched: &[DocumentKey]) {
+        if !touched.is_empty() || self.refused.is_some() {
+            self.realise(touched, &[]);
+        }
     }
 
     fn realise(&mut self, touched: &[cellwall_policy::world::DocumentKey], new_links: &[u32]) {
@@ -272,7 +309,7 @@ impl Core {
 
     /// Looks at the kernel though nothing was heard.
     pub(super) fn audit(&mut self) {
-        if self.refused.is_some() || self.locals.unsettled() {
+        if self.refused.is_some() || self.locals.unsettled() || self.awaits_time() {
             self.converge();
         } else {
             self.guard();
@@ -282,7 +319,8 @@ impl Core {
 
     pub(super) fn tell(&mut self) {
         let report = Arc::new(self.report());
-        self.reports.send_replace(Some(report));
+        self.reports.send_replace(Some(report.clone()));
+        self.publish(report);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which interfaces have our programs, and that they stay there.
 
+use std::collections::BTreeSet;
+
 use cellwall_datapath::attach::{AttachError, Outcome};
 
 use super::core::{Core, chain};
@@ -9,9 +11,10 @@ impl Core {
     /// Brings our programs to where they belong, first in the chain; what they met is told.
     pub(super) fn guard(&mut self) {
         self.unguarded.clear();
+        let known: BTreeSet<u32> = self.realiser.image().attached().map(|(ifindex, _)| ifindex).collect();
         for (ifindex, link) in &self.locals.hosts {
             // An interface that the kernel's tables do not know yet would be judged by nothing: policy first.
-            if self.fresh {
+            if self.fresh && !known.contains(ifindex) {
                 self.unguarded
                     .insert(*ifindex, format!("{}: the first policy is not realised", link.name));
                 continue;

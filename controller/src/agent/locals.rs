@@ -1,5 +1,7 @@
 //! The pods of this node: which interfaces are theirs, and which addresses they have.
 
+mod by_address;
+
 use std::collections::BTreeMap;
 
 use cellwall_datapath::links::{self, Links, NamespaceId, PodLinks};
@@ -10,7 +12,7 @@ use cellwall_policy::world::{Document, World};
 use crate::convert::Converted;
 
 /// What looking for local pods found.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Locals {
     /// Guarded interfaces, by index.
     pub(super) links: Vec<Link>,
@@ -174,7 +176,7 @@ impl Locals {
 const IPVS: &str = "kube-ipvs0";
 
 /// The addresses of the node itself, of those on its interfaces.
-fn of_node(addresses: &[links::Address], interfaces: &[links::Link]) -> Vec<Address> {
+pub(super) fn of_node(addresses: &[links::Address], interfaces: &[links::Link]) -> Vec<Address> {
     let is_ipvs = |ifindex: u32| {
         let mut there = interfaces.iter().filter(|link| link.ifindex == ifindex);
         there.any(|link| link.name == IPVS && link.kind == "dummy")

@@ -1,15 +1,21 @@
 //! The intercept status, read back from the kernel.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cellwall_datapath::attach::HookState;
 use cellwall_datapath::counters;
+use cellwall_policy::diagnostic::Problem;
 use cellwall_policy::model::Mode;
 
-use super::core::{Core, chain};
+use super::core::{Core, Source, chain};
 use crate::status::{Condition, Report, State};
 
+/// How long a watch may be down before the policy counts as stale.
+const STALE: Duration = Duration::from_mins(1);
+/// How long the first lists may take before it does.
+const STALE_START: Duration = Duration::from_secs(10);
 /// Fill of a map from which on a person should look, in percent.
 const NEARLY_FULL: u64 = 90;
 /// How long what has happened is told.
@@ -42,15 +48,22 @@ impl Core {
             ),
             self.capacity_ok(),
             self.logs_intact(),
+            self.addresses_unique(),
         ];
         let mut unready = self.locals.missing.clone();
+        unready.extend(self.awaited());
         unready.extend(self.unguarded.values().cloned());
         unready.extend(
             self.refused
                 .iter()
                 .map(|why| format!("the policy is not realised: {why}")),
         );
-        let guarded = |uid: &str| self.locals.links.iter().any(|l| l.pod.as_deref() == Some(uid));
+        let guarded: HashSet<&str> = self
+            .locals
+            .links
+            .iter()
+            .filter_map(|link| link.pod.as_deref())
+            .collect();
         let local = self
             .world
             .pods()
@@ -70,12 +83,8 @@ impl Core {
             .to_owned(),
             generation_wanted: self.wanted,
             generation_realised: self.realiser.generation(),
-            policy_age_seconds: if self.refused.is_some() {
-                self.synced.elapsed().as_secs()
-            } else {
-                0
-            },
-            pods_protected: self.world.pods().filter(|pod| guarded(&pod.uid)).count(),
+            policy_age_seconds: self.policy_age().as_secs(),
+            pods_protected: guarded.len(),
             pods_not_enforceable: not_enforceable,
             rules_enabled: self.world.rules().filter(|rule| rule.enabled).count(),
             unready,
@@ -83,9 +92,68 @@ impl Core {
         .concluded()
     }
 
+    /// How long ago the policy in force was last known to be the wanted one.
+    pub(super) fn policy_age(&self) -> Duration {
+        let unrealised = self.refused.as_ref().map(|_| self.synced.elapsed()).unwrap_or_default();
+        match &self.source {
+            Source::Files(_) => unrealised,
+            Source::Cluster(followed) => followed.mirror.age().max(unrealised),
+        }
+    }
+
+    /// What the first policy waits for; none once all of it is known.
+    fn awaited(&self) -> Option<String> {
+        let Source::Cluster(followed) = &self.source else {
+            return None;
+        };
+        let awaited = followed.mirror.awaited();
+        let kinds: Vec<&str> = awaited.iter().map(|(kind, _)| kind.plural()).collect();
+        let why = awaited.iter().find_map(|(_, why)| *why);
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        (!kinds.is_empty()).then(|| format!("not listed yet: {}{why}", kinds.join(", ")))
+    }
+
+    /// The condition where what is in force may not be what the API server has.
+    fn stale(&self) -> Option<Condition> {
+        let Source::Cluster(followed) = &self.source else {
+            return None;
+        };
+        let kind = "PolicySynced";
+        let age = followed.mirror.age();
+        let generation = self.realiser.generation();
+        if let Some(awaited) = self.awaited() {
+            let failed = followed.mirror.down().is_some();
+            if !failed && followed.mirror.running() < STALE_START {
+                return Some(Condition::unknown(kind, "Starting", awaited));
+            }
+            return Some(Condition::new(
+                kind,
+                false,
+                "PolicyStale",
+                format!(
+                    "generation {generation}, {} s old, goes on deciding; {awaited}; see that the API server runs and that \
+                     this agent may list them",
+                    age.as_secs()
+                ),
+            ));
+        }
+        let (what, since, why) = followed.mirror.down().filter(|(_, since, _)| *since >= STALE)?;
+        Some(Condition::new(
+            kind,
+            false,
+            "PolicyStale",
+            format!(
+                "generation {generation} goes on deciding; {} were not heard of for {} s: {why}; see that the API server \
+                 runs and can be reached from this node",
+                what.plural(),
+                since.as_secs()
+            ),
+        ))
+    }
+
     fn kernel_supported(&self) -> Condition {
         let how = format!("programs load and are attached by {:?}", self.instance.mechanism());
-        Condition::new("KernelSupported", true, "Loaded", how)
+        Condition::new("KernelSupported", true, "FeaturesPresent", how)
     }
 
     fn programs_attached(&self) -> Condition {
@@ -104,36 +172,44 @@ impl Core {
             }
         }
         bad.extend(self.locals.missing.iter().cloned());
+        let unknown = self.locals.links.iter().filter(|link| link.pod.is_none()).count();
         if bad.is_empty() {
-            return Condition::new(kind, true, "AllAttached", attached(sound, all, unseen));
+            return Condition::new(kind, true, "AllAttached", attached(sound, all, unseen, unknown));
         }
         Condition::new(
             kind,
             false,
-            "NotAllAttached",
+            "AttachFailed",
             format!("{sound} of {all} pod interfaces; {}", bad.join("; ")),
         )
     }
 
     fn policy_synced(&self) -> Condition {
         let kind = "PolicySynced";
-        let problems = self.source.problems().len() + self.found.len();
-        let noted = if problems == 0 {
-            String::new()
-        } else {
-            format!("; {problems} findings in the manifests, see the log or `cellwall check`")
+        let problems = self.found.len()
+            + match &self.source {
+                Source::Files(source) => source.problems().len(),
+                Source::Cluster(followed) => followed.mirror.refused().count(),
+            };
+        let noted = match &self.source {
+            _ if problems == 0 => String::new(),
+            Source::Files(_) => format!("; {problems} findings in the manifests, see the log or `cellwall check`"),
+            Source::Cluster(_) => format!("; {problems} findings, see the log and the objects' conditions"),
         };
+        if let Some(stale) = self.stale() {
+            return stale;
+        }
         match &self.refused {
             None => Condition::new(
                 kind,
                 true,
-                "Realised",
+                "Synced",
                 format!("generation {}{noted}", self.realiser.generation()),
             ),
             Some(why) => Condition::new(
                 kind,
                 false,
-                "NotRealised",
+                "WriteFailed",
                 format!(
                     "generation {} decides, {} does not fit: {why}",
                     self.realiser.generation(),
@@ -141,6 +217,19 @@ impl Core {
                 ),
             ),
         }
+    }
+
+    /// Addresses that several pods say they have, and those that pods gave themselves.
+    fn addresses_unique(&self) -> Condition {
+        let contested = self.found.iter().filter(|one| one.problem == Problem::AddressConflict);
+        let mut conflicts: Vec<String> = contested.map(|one| one.message.clone()).collect();
+        if let Source::Cluster(followed) = &self.source {
+            conflicts.extend(followed.bindings.conflicts.iter().cloned());
+        }
+        if conflicts.is_empty() {
+            return Condition::new("AddressesUnique", true, "NoConflict", "every address has one owner");
+        }
+        Condition::new("AddressesUnique", false, "AddressConflict", conflicts.join("; "))
     }
 
     fn capacity_ok(&mut self) -> Condition {
@@ -190,7 +279,7 @@ impl Core {
         let kind = "LogsIntact";
         let lost = match counters::events(self.instance.maps()) {
             Ok(events) => events.lost.iter().sum::<u64>() + self.unwritten(),
-            Err(error) => return Condition::unknown(kind, "Unreadable", chain(&error)),
+            Err(error) => return Condition::unknown(kind, "NotRun", chain(&error)),
         };
         if self.losses.grows(lost) {
             let message = format!(
@@ -203,14 +292,20 @@ impl Core {
     }
 }
 
-/// What is said of `all` interfaces where nothing is wrong; of `unseen` the kernel does not tell who else is there.
-fn attached(sound: usize, all: usize, unseen: usize) -> String {
-    if unseen == 0 {
-        return format!("{sound} of {all} pod interfaces, first in the chain");
-    }
-    format!(
-        "{sound} of {all} pod interfaces; whether another program is ahead of ours is not seen on {unseen}: give the agent CAP_SYS_ADMIN"
-    )
+/// What is said of `all` interfaces where nothing is wrong; of `unseen` the kernel does not tell who else is there, and
+/// of `unknown` it is not known yet whose they are.
+fn attached(sound: usize, all: usize, unseen: usize, unknown: usize) -> String {
+    let chain = if unseen == 0 {
+        ", first in the chain".to_owned()
+    } else {
+        format!("; whether another program is ahead of ours is not seen on {unseen}: give the agent CAP_SYS_ADMIN")
+    };
+    let whose = if unknown == 0 {
+        String::new()
+    } else {
+        format!("; whose {unknown} of them are is not known yet: `startup` decides there")
+    };
+    format!("{sound} of {all} pod interfaces{chain}{whose}")
 }
 
 #[cfg(test)]
@@ -219,8 +314,13 @@ mod tests {
 
     #[test]
     fn first_in_the_chain_is_said_only_where_it_was_seen() {
-        assert_eq!(attached(2, 2, 0), "2 of 2 pod interfaces, first in the chain");
-        assert!(attached(2, 2, 1).contains("not seen on 1"));
-        assert!(!attached(2, 2, 1).contains("first"));
+        assert_eq!(attached(2, 2, 0, 0), "2 of 2 pod interfaces, first in the chain");
+        assert!(attached(2, 2, 1, 0).contains("not seen on 1"));
+        assert!(!attached(2, 2, 1, 0).contains("first"));
+    }
+
+    #[test]
+    fn an_interface_that_nobody_is_known_behind_is_told() {
+        assert!(attached(2, 2, 0, 1).ends_with("whose 1 of them are is not known yet: `startup` decides there"));
     }
 }

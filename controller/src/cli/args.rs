@@ -93,6 +93,7 @@ pub enum Command {
     #[command(
         after_help = "Needs root. SIGTERM ends the agent within a second and leaves enforcement as it is.\n\nExamples:\n  \
         cellwall run --manifests /etc/cellwall\n  \
+        cellwall run --kubernetes --node-name node-1\n  \
         cellwall run --manifests . --instance test --listen 127.0.0.1:9470 --flow-log flows.jsonl"
     )]
     Run(RunArgs),
@@ -177,9 +178,9 @@ pub struct ListArgs {
 /// `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Directory of manifests; watched
-    #[arg(long, value_name = "DIR")]
-    pub manifests: PathBuf,
+    /// Where policy and pods come from
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// Which node this is [default: the host name]
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
@@ -195,6 +196,18 @@ pub struct RunArgs {
     /// The agent's own log, on standard error; RUST_LOG says how much of it (info)
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
+}
+
+/// Where policy and pods come from: one of the two.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct SourceArgs {
+    /// A directory of manifests; watched
+    #[arg(long, value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// The API server: that of the pod's service account, or the one that $KUBECONFIG names
+    #[arg(long)]
+    pub kubernetes: bool,
 }
 
 /// Format of the agent's own log.
