@@ -39,6 +39,8 @@ pub struct Memory {
     pub flows6: HashMap<Key6, &'static LiveFlow>,
     pub opening4: HashMap<Key4, &'static LiveFlow>,
     pub opening6: HashMap<Key6, &'static LiveFlow>,
+    /// What is left of forgotten flows, to be used again: who runs packets without end must not leak without end.
+    pub spare: Vec<&'static LiveFlow>,
     /// Room in the tables of answered, and of unanswered flows and trains.
     pub room: usize,
     pub opening_room: usize,
@@ -74,6 +76,7 @@ impl Default for Memory {
             flows6: HashMap::new(),
             opening4: HashMap::new(),
             opening6: HashMap::new(),
+            spare: Vec::new(),
             room: usize::MAX,
             opening_room: usize::MAX,
             trains: HashMap::new(),
@@ -92,6 +95,14 @@ impl Memory {
     /// Makes it a handle that the packet path can copy.
     pub fn share(self) -> Shared {
         Shared(Box::leak(Box::new(RefCell::new(self))))
+    }
+
+    /// Forgets all flows.
+    pub fn forget_flows(&mut self) {
+        let flows4 = self.flows4.drain().chain(self.opening4.drain());
+        self.spare.extend(flows4.map(|(_, flow)| flow));
+        let flows6 = self.flows6.drain().chain(self.opening6.drain());
+        self.spare.extend(flows6.map(|(_, flow)| flow));
     }
 
     /// Enters an endpoint under `slot` for its interface.
@@ -180,13 +191,18 @@ fn add(counter: &mut Counter, flows: u64, bytes: u32, now: u64) {
 fn enter<K: core::hash::Hash + Eq>(
     map: &mut HashMap<K, &'static LiveFlow>,
     room: usize,
+    spare: &mut Vec<&'static LiveFlow>,
     key: K,
     value: &FlowValue,
 ) -> Result<(), Full> {
     if map.len() >= room && !map.contains_key(&key) {
         return Err(Full);
     }
-    map.insert(key, Box::leak(Box::new(LiveFlow::new(value))));
+    let flow = spare
+        .pop()
+        .unwrap_or_else(|| Box::leak(Box::new(LiveFlow::new(&FlowValue::default()))));
+    flow.replace(value);
+    map.insert(key, flow);
     Ok(())
 }
 
@@ -290,27 +306,35 @@ impl Tables for Shared {
     }
 
     fn answer4(self, key: &Key4, value: &FlowValue) -> Result<(), Full> {
-        let mut memory = self.0.borrow_mut();
-        let room = memory.room;
-        enter(&mut memory.flows4, room, *key, value)
+        let memory = &mut *self.0.borrow_mut();
+        enter(&mut memory.flows4, memory.room, &mut memory.spare, *key, value)
     }
 
     fn answer6(self, key: &Key6, value: &FlowValue) -> Result<(), Full> {
-        let mut memory = self.0.borrow_mut();
-        let room = memory.room;
-        enter(&mut memory.flows6, room, *key, value)
+        let memory = &mut *self.0.borrow_mut();
+        enter(&mut memory.flows6, memory.room, &mut memory.spare, *key, value)
     }
 
     fn open4(self, key: &Key4, value: &FlowValue) -> Result<(), Full> {
-        let mut memory = self.0.borrow_mut();
-        let room = memory.opening_room;
-        enter(&mut memory.opening4, room, *key, value)
+        let memory = &mut *self.0.borrow_mut();
+        enter(
+            &mut memory.opening4,
+            memory.opening_room,
+            &mut memory.spare,
+            *key,
+            value,
+        )
     }
 
     fn open6(self, key: &Key6, value: &FlowValue) -> Result<(), Full> {
-        let mut memory = self.0.borrow_mut();
-        let room = memory.opening_room;
-        enter(&mut memory.opening6, room, *key, value)
+        let memory = &mut *self.0.borrow_mut();
+        enter(
+            &mut memory.opening6,
+            memory.opening_room,
+            &mut memory.spare,
+            *key,
+            value,
+        )
     }
 
     fn opened4(self, key: &Key4) {

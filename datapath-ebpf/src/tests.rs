@@ -1,5 +1,8 @@
 //! The packet path in memory: what each rule of the path does to a packet.
 
+mod corners;
+mod corpus;
+mod families;
 mod flows;
 mod fragments;
 mod frames;

@@ -1,19 +1,15 @@
-//! Raw frames against the real agent: a corpus of them, what is to become of each by a second opinion that shares
-//! nothing with the packet path, and a range on which they are sent and their arrival is watched.
+//! Raw frames against the real agent: the corpus, what is to become of each of its frames by the second opinion, and a
+//! range on which they are sent and their arrival is watched.
 
-pub mod corpus;
 mod flood;
-pub mod make;
 mod paged;
 pub mod range;
-pub mod reference;
 mod tally;
 mod tap;
 mod totals;
-mod wiring;
+pub(crate) mod wiring;
 
-pub use corpus::{Places, Shot};
+pub use cellwall_frames::{Expected, Places, Reason, Sender, Shot, corpus, make, reference};
 pub use range::Range;
-pub use reference::{Expected, Reason, Sender};
 pub(crate) use tap::link;
 pub use tap::{Heard, Tap, link_address};

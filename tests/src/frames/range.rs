@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use cellwall_controller::lab::{GATEWAY_V4, GATEWAY_V6, LabPod, NODE_V4, NODE_V6, Namespace, Wiring};
+use cellwall_frames::DROPS;
 use serde_json::Value;
 
 use super::corpus::{Places, Shot};
@@ -17,7 +18,7 @@ use super::tally::Tally;
 use super::tap::Tap;
 use super::totals::Counted;
 use super::wiring::{
-    DROPS, RULES, forward_everything, join_stranger, lead, link_address, link_local, stranger_addresses,
+    RULES, forward_everything, join_stranger, lead, link_address, link_local, stranger_addresses,
 };
 use crate::{Cluster, patience, wait_for};
 

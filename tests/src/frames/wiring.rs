@@ -6,12 +6,11 @@ use std::process::Command;
 
 use cellwall_controller::lab::Namespace;
 
-use super::corpus::REFUSED;
-use super::reference::{PodAddresses, What};
+use super::reference::PodAddresses;
 use crate::Cluster;
 
-/// The manifests besides the pods'.
-pub(super) const RULES: &str = r#"
+/// The manifests besides the pods': [`cellwall_frames::DROPS`] as a rule.
+pub(crate) const RULES: &str = r#"
 apiVersion: cellwall.io/v1alpha1
 kind: ClusterDefense
 metadata: {name: default}
@@ -39,23 +38,13 @@ spec:
   priority: 10
 "#;
 
-/// The same rule for the second opinion.
-pub(super) const DROPS: [What; 6] = [
-    What::Port(REFUSED),
-    What::Icmp(13),
-    What::Icmpv6(135),
-    What::Icmpv6(139),
-    What::Protocol(2),
-    What::Protocol(50),
-];
-
 /// The link address that leads to a pod and is nobody's.
 pub(super) fn link_address(number: u8) -> [u8; 6] {
     [2, 0xce, 0x11, 0, 0, number]
 }
 
 /// The link-local address that a MAC yields.
-pub(super) fn link_local(mac: [u8; 6]) -> Ipv6Addr {
+pub(crate) fn link_local(mac: [u8; 6]) -> Ipv6Addr {
     let mut bytes = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
     bytes[8..11].copy_from_slice(&mac[..3]);
     bytes[8] ^= 2;

@@ -1,7 +1,7 @@
 //! Envelopes: EtherTypes, lengths, tags.
 
-use super::super::make::{self, ARP, IPV4, IPV6};
 use super::{FREE, Places, REFUSED, Shot, family};
+use crate::make::{self, ARP, IPV4, IPV6};
 
 impl Places {
     /// The same three packets, which pass, under every stack of up to four tags of both kinds, with and without a

@@ -1,7 +1,7 @@
 //! Transports: flags, protocols, types.
 
-use super::super::make;
 use super::{FREE, Places, REFUSED, Shot, family};
+use crate::make;
 
 impl Places {
     /// Every byte of TCP flags, to a free and to a refused port, from a port of its own and from a refused one.

@@ -1,7 +1,7 @@
 //! Fragments: in order, reversed, interleaved, tiny, overlapping, without their first, atomic.
 
-use super::super::make::{self, IPV4, IPV6};
 use super::{FREE, Places, REFUSED, Seeded, Shot, family};
+use crate::make::{self, IPV4, IPV6};
 
 /// A datagram that is to be sent in pieces.
 struct Pieces<'a> {

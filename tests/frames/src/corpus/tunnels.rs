@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::super::make;
 use super::{FREE, Places, Shot};
+use crate::make;
 
 impl Places {
     /// Tunnels of every kind to the node, to the receiver and to somewhere outside, and their neighbours among the

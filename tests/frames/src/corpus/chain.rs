@@ -1,7 +1,7 @@
 //! IPv6 extension headers in every order.
 
-use super::super::make::{self, IPV6};
 use super::{FREE, Places, REFUSED, Seeded, Shot};
+use crate::make::{self, IPV6};
 
 const KINDS: [u8; 5] = [0, 43, 44, 51, 60];
 

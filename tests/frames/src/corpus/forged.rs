@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::super::make::{self, ARP, IPV6};
 use super::{FREE, Places, Seeded, Shot};
+use crate::make::{self, ARP, IPV6};
 
 impl Places {
     /// Packets that say to come from elsewhere, of several protocols.

@@ -1,7 +1,7 @@
 //! Frames that were right until some of their bytes were changed by chance.
 
-use super::super::make::{self, ARP, ETHERNET, IPV4, IPV6};
 use super::{FREE, Places, REFUSED, Seeded, Shot};
+use crate::make::{self, ARP, ETHERNET, IPV4, IPV6};
 
 impl Places {
     /// One to three bytes changed behind the link addresses, sometimes cut off; the same ones in each run.

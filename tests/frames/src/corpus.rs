@@ -24,8 +24,7 @@ pub struct Shot {
     pub frame: Vec<u8>,
 }
 
-/// A port that is dropped on the way to a guarded pod.
-pub const REFUSED: u16 = 9;
+pub use super::REFUSED;
 /// A port that no rule is about.
 pub const FREE: u16 = 1000;
 

@@ -1,7 +1,7 @@
 //! Headers that are cut off, lie about lengths, or push the transport header along.
 
-use super::super::make::{self, ETHERNET, IPV4};
 use super::{FREE, Places, REFUSED, Shot, family};
+use crate::make::{self, ETHERNET, IPV4};
 
 /// Where the fields of an IPv4 packet without options lie in a frame.
 const TOTAL: usize = ETHERNET + 2;

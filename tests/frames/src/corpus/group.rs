@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::super::make;
 use super::{FREE, Places, REFUSED, Shot};
+use crate::make;
 
 /// An IPv6 group of the link.
 const fn group(number: u16) -> Ipv6Addr {
