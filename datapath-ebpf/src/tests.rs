@@ -2,6 +2,7 @@
 
 mod corners;
 mod corpus;
+mod details;
 mod families;
 mod flows;
 mod fragments;

@@ -64,6 +64,8 @@ const fn is_direction<A>(h: &Headers<A>, forward: bool) -> bool {
         kind::TCP => forward || !h.is_syn(),
         kind::REQUEST => forward,
         kind::REPLY => !forward,
+        // Of no flow at all: without ports their key is that of an echo whose identifier is zero.
+        kind::ERROR | kind::MESSAGE => false,
         _ => true,
     }
 }
