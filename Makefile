@@ -17,7 +17,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Frames of `make judge-frames` for the host build; the kernel judges a tenth of it.
 FRAMES ?= 10000000
 
-.PHONY: help demo test build static image bench judge-frames test-kernels lint fmt setup clean
+.PHONY: help demo test build static image bench fuzz mutants judge-frames test-kernels lint fmt setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ bench: ## how long compiling and evaluating policy takes, at several sizes
 	@scripts/setup.sh build
 	@cargo bench --locked --package cellwall-policy
 
+fuzz: ## frames, manifests and worlds by chance, against what must hold of any (FUZZ_SECONDS=60 for each)
+	@scripts/fuzz.sh
+
+mutants: ## change the packet path and the policy core in one place at a time: does a test tell? (hours)
+	@scripts/mutants.sh
 judge-frames: ## random frames, built for the host and in the kernel, against rules and standards; goes on where it stopped (root)
 	@scripts/setup.sh build
 	@cargo build --locked --release --package cellwall-tests --bin judge-frames

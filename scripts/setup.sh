@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need and this machine lacks: Debian packages, two Rust toolchains, the eBPF
-# linker; with `all` also what only the checks of `make test` need, Kubernetes among it. Looks first, so that a second
-# run changes nothing and takes no time. One line for each step. Needs rustup, for `all` Go, and root (or sudo) only
-# where a Debian package is missing.
+# linker; with `all` also what only the checks of `make test` need, Kubernetes among it, with `fuzz` and `mutants` what
+# only these two do. Looks first, so that a second run changes nothing and takes no time. One line for each step. Needs
+# rustup, for `all` Go, and root (or sudo) only where a Debian package is missing.
 #
-#   scripts/setup.sh [build|all]    all is the default
+#   scripts/setup.sh [build|all|fuzz|mutants]    all is the default
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 SCOPE=${1:-all}
-[ "$SCOPE" = build ] || [ "$SCOPE" = all ] || { echo "usage: scripts/setup.sh [build|all]" >&2; exit 2; }
+[[ $SCOPE =~ ^(build|all|fuzz|mutants)$ ]] || { echo "usage: scripts/setup.sh [build|all|fuzz|mutants]" >&2; exit 2; }
 
 # NIGHTLY, BPF_LINKER, LLVM: the pins of the eBPF object.
 # shellcheck source=datapath-ebpf/toolchain
@@ -17,6 +17,8 @@ SCOPE=${1:-all}
 STABLE=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 MUSL=$(uname -m)-unknown-linux-musl
 CARGO_DENY=0.20.2
+CARGO_FUZZ=0.13.2
+CARGO_MUTANTS=27.1.0
 
 # package=why. Every one was seen missing on a bare Debian 12.
 PACKAGES=(
@@ -27,6 +29,7 @@ PACKAGES=(
     "llvm-$LLVM-dev=bpf-linker is built against it and needs its library"
     "libpolly-$LLVM-dev=linked by LLVM $LLVM"
 )
+[ "$SCOPE" != fuzz ] || PACKAGES+=("g++=libFuzzer is C++")
 if [ "$SCOPE" = all ]; then
     PACKAGES+=(
         "nftables=translates Service addresses in the tests, as a Service proxy does"
@@ -120,12 +123,13 @@ bpf_linker() {
         fail "bpf-linker $BPF_LINKER does not build" "is llvm-$LLVM-dev whole? $llvm/bin/llvm-config --version should answer"
 }
 
-cargo_deny() {
-    [ "$(cargo-deny --version 2>/dev/null)" != "cargo-deny $CARGO_DENY" ] || return 0
-    say "building cargo-deny $CARGO_DENY (licences, sources and advisories of the dependencies; some minutes, once)"
-    # It runs for a second: built fast rather than fast.
+# cargo_tool NAME VERSION WHAT: a sub-command of cargo, of exactly this version.
+cargo_tool() {
+    [ "$("$1" "${1#cargo-}" --version 2>/dev/null)" != "$1 $2" ] || return 0
+    say "building $1 $2 ($3; some minutes, once)"
+    # What it does itself takes seconds: built fast rather than fast.
     CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-        install cargo-deny "$CARGO_DENY" || fail "cargo-deny $CARGO_DENY does not build" "look at the lines above"
+        install "$1" "$2" || fail "$1 $2 does not build" "look at the lines above"
 }
 
 export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
@@ -133,8 +137,10 @@ export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 toolchains
 bpf_linker
 if [ "$SCOPE" = all ]; then
-    cargo_deny
+    cargo_tool cargo-deny "$CARGO_DENY" 'licences, sources and advisories of the dependencies'
     # Kubernetes for the tests, from source; says what it builds.
     scripts/control-plane.sh >/dev/null
 fi
+[ "$SCOPE" != fuzz ] || cargo_tool cargo-fuzz "$CARGO_FUZZ" 'libFuzzer for Rust'
+[ "$SCOPE" != mutants ] || cargo_tool cargo-mutants "$CARGO_MUTANTS" 'changes code in one place, to see which test tells'
 say "complete ($SCOPE)"

@@ -1,8 +1,9 @@
 //! Random worlds and questions for comparing judges: small pools of names, addresses and ports, so that things collide,
 //! and every odd corner of the rules turns up in a few dozen worlds.
 //!
-//! A seed gives the same world and questions everywhere, so a disagreement is told by two numbers. Not meant for
-//! production use; public because judges live in several crates.
+//! A seed gives the same world and questions everywhere, so a disagreement is told by two numbers; or somebody chooses
+//! how the dice fall ([`Dice::chosen`]), as a fuzzer does. Not meant for production use; public because judges live in
+//! several crates.
 
 mod aimed;
 mod cluster;
@@ -11,9 +12,9 @@ mod pools;
 mod questions;
 mod rules;
 
-pub use aimed::{aimed_questions, crowd};
+pub use aimed::{aimed_questions, aimed_questions_by, crowd, crowd_by};
 pub use dice::Dice;
-pub use questions::{flow_questions, questions};
+pub use questions::{flow_questions, questions, questions_by};
 
 use crate::model::Name;
 use crate::world::{Document, DocumentKey, World};
@@ -24,7 +25,11 @@ pub const LOCAL_NODE: &str = "node-a";
 /// A world of about `size` pods on three nodes, [`LOCAL_NODE`] the local one, with objects, rules, Services and switches
 /// to match. Documents are such as a validated cluster holds them, odd but never invalid.
 pub fn world(seed: u64, size: usize) -> World {
-    let dice = &mut Dice::new(seed);
+    world_by(&mut Dice::new(seed), size)
+}
+
+/// The [`world`] that these dice give.
+pub fn world_by(dice: &mut Dice, size: usize) -> World {
     let mut world = World::new(LOCAL_NODE, dice.chance(3, 4));
     let documents = [
         cluster::nodes(dice),
@@ -43,7 +48,11 @@ pub fn world(seed: u64, size: usize) -> World {
 
 /// Changes `world` in one to three places (something appears, changes or goes) and answers the keys touched.
 pub fn edit(seed: u64, world: &mut World) -> Vec<DocumentKey> {
-    let dice = &mut Dice::new(seed);
+    edit_by(&mut Dice::new(seed), world)
+}
+
+/// The [`edit`] that these dice give.
+pub fn edit_by(dice: &mut Dice, world: &mut World) -> Vec<DocumentKey> {
     let mut touched = Vec::new();
     for _ in 0..dice.between(1, 3) {
         let keys: Vec<DocumentKey> = world.keys().collect();

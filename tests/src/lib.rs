@@ -1,11 +1,12 @@
 //! What the integration tests stand on: a lab of network namespaces, a real agent on its node, real traffic.
 //!
-//! Everything here needs root and fails without it: a test that did not run is never a pass.
+//! What stands on the lab needs root and fails without it: a test that did not run is never a pass.
 
 pub mod agent;
 pub mod blast;
 pub mod cluster;
 pub mod frames;
+pub mod fuzz;
 pub mod idle;
 pub mod judges;
 pub mod memory;

@@ -12,7 +12,11 @@ use crate::world::{Document, DocumentKey, World};
 /// Puts Services into `world` whose backends are its pods, and host ports on the numbers of their node ports. Answers the
 /// keys touched. Another seed changes the same Services.
 pub fn crowd(seed: u64, world: &mut World) -> Vec<DocumentKey> {
-    let dice = &mut Dice::new(seed);
+    crowd_by(&mut Dice::new(seed), world)
+}
+
+/// [`crowd`] as these dice give it.
+pub fn crowd_by(dice: &mut Dice, world: &mut World) -> Vec<DocumentKey> {
     let held: Vec<Address> = world.pods().flat_map(|pod| pod.addresses.iter().copied()).collect();
     let mut documents = Vec::new();
     for number in 0..pools::FRONTS.len() {
@@ -106,7 +110,11 @@ fn host_port(dice: &mut Dice) -> HostPort {
 
 /// `count` questions to hooks of local pods that aim; fewer where the world has no local pod.
 pub fn aimed_questions(seed: u64, world: &World, count: usize) -> Vec<HookQuestion> {
-    let dice = &mut Dice::new(seed);
+    aimed_questions_by(&mut Dice::new(seed), world, count)
+}
+
+/// The [`aimed_questions`] that these dice give.
+pub fn aimed_questions_by(dice: &mut Dice, world: &World, count: usize) -> Vec<HookQuestion> {
     let local = world.pods().filter(|pod| world.is_local(pod) && !pod.host_network);
     let local: Vec<&Pod> = local.map(AsRef::as_ref).collect();
     let targets = Targets::of(world);

@@ -1,23 +1,43 @@
 //! A tiny seeded generator of random numbers (splitmix64): the same numbers on every machine, for ever.
 
-/// Random choices from a seed.
+use std::collections::VecDeque;
+
+/// Random choices from a seed, or from bytes that somebody chose.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub struct Dice {
+    state: u64,
+    /// What is given out before any number of the seed's.
+    chosen: VecDeque<u8>,
+}
 
 impl Dice {
     /// The dice of a seed.
     pub fn new(seed: u64) -> Self {
         // Neighbouring seeds are numbers of one sequence in splitmix64; spread them first.
-        Self(
-            seed.wrapping_mul(0xd134_2543_de82_ef95)
-                .wrapping_add(0x2545_f491_4f6c_dd1d),
-        )
+        let spread = seed.wrapping_mul(0xd134_2543_de82_ef95);
+        Self {
+            state: spread.wrapping_add(0x2545_f491_4f6c_dd1d),
+            chosen: VecDeque::new(),
+        }
     }
 
-    /// The next 64 bits.
+    /// Dice that fall as `bytes` say, two for each choice, and behind their end as those of seed 0 do: whoever changes
+    /// a byte changes one choice.
+    pub fn chosen(bytes: &[u8]) -> Self {
+        Self {
+            chosen: bytes.iter().copied().collect(),
+            ..Self::new(0)
+        }
+    }
+
+    /// The next 64 bits; 16 where they are chosen ones.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        if let Some(low) = self.chosen.pop_front() {
+            let high = self.chosen.pop_front().unwrap_or(0);
+            return u16::from_le_bytes([low, high]).into();
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

@@ -11,7 +11,11 @@ use crate::world::World;
 /// Some (loopback, a pod to itself, router messages, tunnels) are answered before any table is asked; the reason of the
 /// answer tells.
 pub fn questions(seed: u64, world: &World, count: usize) -> Vec<HookQuestion> {
-    let dice = &mut Dice::new(seed);
+    questions_by(&mut Dice::new(seed), world, count)
+}
+
+/// The [`questions`] that these dice give.
+pub fn questions_by(dice: &mut Dice, world: &World, count: usize) -> Vec<HookQuestion> {
     let local = world.pods().filter(|pod| world.is_local(pod) && !pod.host_network);
     let local: Vec<Name> = local.map(|pod| pod.uid.clone()).collect();
     let peers = addresses(world);

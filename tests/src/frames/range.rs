@@ -17,9 +17,7 @@ use super::reference::{Expected, PodAddresses, Reference, Sender, World};
 use super::tally::Tally;
 use super::tap::Tap;
 use super::totals::Counted;
-use super::wiring::{
-    RULES, forward_everything, join_stranger, lead, link_address, link_local, stranger_addresses,
-};
+use super::wiring::{RULES, forward_everything, join_stranger, lead, link_address, link_local, stranger_addresses};
 use crate::{Cluster, patience, wait_for};
 
 /// Frames between two looks at what arrived.

@@ -22,7 +22,15 @@ pub struct Host(Shared);
 impl Host {
     /// Over what `kernel` holds.
     pub fn over(kernel: &MemoryKernel) -> Self {
-        let mut memory = Memory::default();
+        Self::at(kernel, Memory::default().now)
+    }
+
+    /// The same, `now` nanoseconds after the interfaces were attached.
+    pub fn at(kernel: &MemoryKernel, now: u64) -> Self {
+        let mut memory = Memory {
+            now,
+            ..Memory::default()
+        };
         for map in MapName::ALL {
             kernel
                 .visit(*map, &mut |key, value| enter(&mut memory, *map, key, value))
@@ -34,16 +42,22 @@ impl Host {
     /// Runs one frame, as if it were the first.
     pub fn judge(&self, hook: Hook, ifindex: u32, frame: &[u8]) -> Told {
         self.forget_flows();
+        self.forget_trains();
         self.follow(hook, ifindex, frame)
     }
 
     /// Runs one frame after those before it.
     pub fn follow(&self, hook: Hook, ifindex: u32, frame: &[u8]) -> Told {
+        self.next(hook, ifindex, 0, frame)
+    }
+
+    /// The same, for a frame that came in by interface `ingress`.
+    pub fn next(&self, hook: Hook, ifindex: u32, ingress: u32, frame: &[u8]) -> Told {
         self.forget_counts();
         let frame = Frame {
             bytes: frame,
             ifindex,
-            ingress: 0,
+            ingress,
             tagged: false,
             segmented: false,
         };
@@ -62,19 +76,21 @@ impl Host {
         }
     }
 
-    fn forget_flows(&self) {
-        let mut memory = self.0.0.borrow_mut();
-        memory.flows4.clear();
-        memory.flows6.clear();
-        memory.opening4.clear();
-        memory.opening6.clear();
-        memory.trains.clear();
+    /// Has seen no flow.
+    pub fn forget_flows(&self) {
+        self.0.0.borrow_mut().forget_flows();
+    }
+
+    /// Has seen no fragment.
+    pub fn forget_trains(&self) {
+        self.0.0.borrow_mut().trains.clear();
     }
 
     fn forget_counts(&self) {
         let mut memory = self.0.0.borrow_mut();
         memory.records.clear();
         memory.refused.clear();
+        memory.event_counters.clear();
         memory.reason_counters.clear();
         memory.rule_counters.clear();
     }
