@@ -199,6 +199,12 @@ impl Lab {
 
     /// Takes a pod away with its namespace and interfaces.
     pub fn remove_pod(&mut self, name: &str) {
+        let gone = self.pods.iter().filter(|(pod, _)| pod.name == name);
+        for (pod, _) in gone {
+            // As a CNI plugin does: the kernel clears a namespace some time after it was deleted, and the name is to be
+            // free at once. What is gone already need not go.
+            let _gone = namespace::ip(&[format!("-n {} link del {}", self.node.name(), pod.host_interface)]);
+        }
         self.pods.retain(|(pod, _)| pod.name != name);
     }
 

@@ -12,7 +12,7 @@ use scene::{Scene, deny, object};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A client that failed several times waits up to half a minute before it tries again.
-const RECONNECT: Duration = Duration::from_secs(60);
+const RECONNECT: Duration = Duration::from_mins(1);
 
 /// Waits until TCP from `from` to `to` port 80 comes out so.
 #[track_caller]
