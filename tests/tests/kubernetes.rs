@@ -23,6 +23,20 @@ fn comes_out(scene: &Scene, from: &str, to: &str, expected: Outcome) {
     assert!(seen.is_some(), "not {expected:?} from {from}:\n{}", node.log());
 }
 
+/// A node with pods a and b, a server in b, and a rule in force that refuses it to a.
+fn refusing() -> (Scene, Server) {
+    let mut scene = Scene::new(Wiring::Routed, &[&["a", "b"]]);
+    scene.pod(0, "a");
+    scene.pod(0, "b");
+    let server = Server::start(&scene.node(0).netns("b"), 80).expect("a server");
+    scene
+        .admin()
+        .apply(&(object("web", "a") + &object("database", "b") + &deny("deny", "web", "database")));
+    scene.start(0);
+    comes_out(&scene, "a", "b", Outcome::Silence);
+    (scene, server)
+}
+
 #[test]
 fn pods_and_rules_of_the_api_server_are_enforced_as_they_change() {
     let mut scene = Scene::new(Wiring::Routed, &[&["a", "b", "c"]]);
@@ -96,15 +110,7 @@ fn an_interface_is_guarded_before_the_api_server_knows_whose_it_is() {
 
 #[test]
 fn without_the_api_server_what_was_realised_goes_on_and_a_restarted_agent_adopts_it() {
-    let mut scene = Scene::new(Wiring::Routed, &[&["a", "b"]]);
-    scene.pod(0, "a");
-    scene.pod(0, "b");
-    let _server = Server::start(&scene.node(0).netns("b"), 80).expect("a server");
-    scene
-        .admin()
-        .apply(&(object("web", "a") + &object("database", "b") + &deny("deny", "web", "database")));
-    scene.start(0);
-    comes_out(&scene, "a", "b", Outcome::Silence);
+    let (mut scene, _server) = refusing();
     let before = scene.node(0).generation();
 
     scene.plane().kill_api();
@@ -138,15 +144,7 @@ fn without_the_api_server_what_was_realised_goes_on_and_a_restarted_agent_adopts
 
 #[test]
 fn what_was_missed_while_the_watches_were_cut_is_caught_up_with() {
-    let mut scene = Scene::new(Wiring::Routed, &[&["a", "b"]]);
-    scene.pod(0, "a");
-    scene.pod(0, "b");
-    let _server = Server::start(&scene.node(0).netns("b"), 80).expect("a server");
-    scene
-        .admin()
-        .apply(&(object("web", "a") + &object("database", "b") + &deny("deny", "web", "database")));
-    scene.start(0);
-    comes_out(&scene, "a", "b", Outcome::Silence);
+    let (mut scene, _server) = refusing();
     // The node cannot be reached; meanwhile the rule goes, and the server forgets what it had told.
     scene.cut(0);
     scene.admin().run(&["delete", "drule", "deny"]).expect("the rule goes");
@@ -167,15 +165,7 @@ fn what_was_missed_while_the_watches_were_cut_is_caught_up_with() {
 
 #[test]
 fn an_object_that_became_invalid_stays_in_force_as_it_was_and_says_so() {
-    let mut scene = Scene::new(Wiring::Routed, &[&["a", "b"]]);
-    scene.pod(0, "a");
-    scene.pod(0, "b");
-    let _server = Server::start(&scene.node(0).netns("b"), 80).expect("a server");
-    scene
-        .admin()
-        .apply(&(object("web", "a") + &object("database", "b") + &deny("deny", "web", "database")));
-    scene.start(0);
-    comes_out(&scene, "a", "b", Outcome::Silence);
+    let (mut scene, _server) = refusing();
 
     scene.without_schema("networkobjects");
     let invalid = "apiVersion: cellwall.io/v1alpha1\nkind: NetworkObject\nmetadata: {name: web}\nspec: {namespaces: [], apps: [a]}\n";
