@@ -89,6 +89,8 @@ pub struct HookState {
     pub program: Option<u32>,
     /// Whether its tag is that of the program that this agent would attach.
     pub current: bool,
+    /// Name of the program there, where the kernel tells it.
+    pub name: Option<String>,
     /// Programs ahead of ours in their order; where ours is not attached, all there are. None: the kernel does not
     /// tell us (it wants CAP_SYS_ADMIN for the names of others' programs).
     pub ahead: Option<Vec<Other>>,

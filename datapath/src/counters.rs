@@ -67,7 +67,7 @@ pub enum Flow {
 pub fn rules(kernel: &impl Kernel, slots: &[u32]) -> Result<Vec<Counter>, KernelError> {
     slots
         .iter()
-        .map(|slot| counter(kernel, MapName::RuleCounters, *slot))
+        .map(|slot| at(kernel, MapName::RuleCounters, *slot))
         .collect()
 }
 
@@ -78,7 +78,7 @@ pub fn reasons(kernel: &impl Kernel) -> Result<Vec<ReasonCount>, KernelError> {
         for (action, dropped) in [(0, false), (0, true), (1, false), (1, true), (2, false), (2, true)] {
             for reason in 0..u8::try_from(record::REASONS).unwrap_or(u8::MAX) {
                 let index = record::reason_index(hook.into(), u32::from(action), dropped.into(), reason.into());
-                let counter = counter(kernel, MapName::ReasonCounters, index)?;
+                let counter = at(kernel, MapName::ReasonCounters, index)?;
                 if counter != Counter::default() {
                     counts.push(ReasonCount {
                         hook,
@@ -194,7 +194,8 @@ fn happened(kernel: &impl Kernel, index: u32) -> Result<u64, KernelError> {
     Ok(words.into_iter().fold(0, u64::wrapping_add))
 }
 
-fn counter(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Counter, KernelError> {
+/// One counter of `map`, [`MapName::RuleCounters`] or [`MapName::ReasonCounters`], over all CPUs.
+pub(crate) fn at(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Counter, KernelError> {
     let words = words(kernel, map, index)?;
     let mut sum = Counter::default();
     for cpu in words.chunks_exact(4) {

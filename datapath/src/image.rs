@@ -3,6 +3,7 @@
 //! The encoder keeps one as its belief, [`crate::inspect()`] reads one back, tests and `dump` print it.
 
 mod diff;
+mod digest;
 mod judge;
 mod text;
 
@@ -15,6 +16,7 @@ use cellwall_policy::compiled::{AddressEntry, PeerId, PolicyId, RuleCard, RuleSl
 use cellwall_policy::model::{Address, Cidr};
 
 pub use diff::Difference;
+pub use digest::Digest;
 pub use judge::Probe;
 
 use crate::port::MapName;

@@ -16,14 +16,74 @@ use crate::port::{Kernel, KernelError, MapName};
 
 /// Reads all maps of the policy. Never changes anything; whatever the bytes are, there is an image of them.
 pub fn inspect(kernel: &dyn Kernel) -> Result<Image, KernelError> {
+    read(kernel, None)
+}
+
+/// The elements of the two large arrays that say something: all others were zero when this was taken down.
+///
+/// An array has every element below its capacity, and reading a hundred thousand zeros takes longer than everything
+/// else. What somebody writes into an element that nothing of ours uses is not seen: no program and no person reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Of `ENDPOINT_INDEX`.
+    interfaces: Vec<u32>,
+    /// Of `RULE_CARDS`.
+    cards: Vec<u32>,
+}
+
+impl Places {
+    /// Those that `image` uses, in maps of this kernel.
+    pub fn of(image: &Image, kernel: &dyn Kernel) -> Result<Self, KernelError> {
+        let mask = kernel.capacity(MapName::EndpointIndex)?.saturating_sub(1);
+        let interfaces: BTreeSet<u32> = image.interfaces.keys().map(|ifindex| ifindex & mask).collect();
+        Ok(Self {
+            interfaces: interfaces.into_iter().collect(),
+            cards: image.rules.keys().map(|slot| slot.0).collect(),
+        })
+    }
+
+    fn in_map(&self, map: MapName) -> Option<&[u32]> {
+        match map {
+            MapName::EndpointIndex => Some(&self.interfaces),
+            MapName::RuleCards => Some(&self.cards),
+            _ => None,
+        }
+    }
+}
+
+/// The same as [`inspect()`], looking at these places only of the arrays that are mostly empty.
+pub fn inspect_places(kernel: &dyn Kernel, places: &Places) -> Result<Image, KernelError> {
+    read(kernel, Some(places))
+}
+
+fn read(kernel: &dyn Kernel, places: Option<&Places>) -> Result<Image, KernelError> {
     let mut image = Image::default();
     read_active(kernel, &mut image)?;
-    read_rules(kernel, &mut image)?;
-    read_interfaces(kernel, &mut image)?;
+    read_rules(kernel, places, &mut image)?;
+    read_interfaces(kernel, places, &mut image)?;
     read_own_addresses(kernel, &mut image)?;
     read_peers(kernel, &mut image)?;
     read_tables(kernel, &mut image)?;
     Ok(image)
+}
+
+/// Every element, or those at `places`.
+fn visit(
+    kernel: &dyn Kernel,
+    map: MapName,
+    places: Option<&Places>,
+    each: &mut dyn FnMut(&[u8], &[u8]),
+) -> Result<(), KernelError> {
+    let Some(places) = places.and_then(|places| places.in_map(map)) else {
+        return kernel.visit(map, each);
+    };
+    for index in places {
+        let key = index.to_bytes();
+        if let Some(value) = kernel.lookup(map, &key)? {
+            each(&key, &value);
+        }
+    }
+    Ok(())
 }
 
 fn raw(map: MapName, key: &[u8]) -> RawKey {
@@ -41,8 +101,8 @@ fn read_active(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError
     Ok(())
 }
 
-fn read_rules(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError> {
-    kernel.visit(MapName::RuleCards, &mut |key, value| {
+fn read_rules(kernel: &dyn Kernel, places: Option<&Places>, image: &mut Image) -> Result<(), KernelError> {
+    visit(kernel, MapName::RuleCards, places, &mut |key, value| {
         if value.iter().all(|byte| *byte == 0) {
             return;
         }
@@ -69,10 +129,10 @@ fn effective(value: Versioned, active: u32, digest: u32, none: u32) -> (Option<u
     (now, leftover)
 }
 
-fn read_interfaces(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError> {
+fn read_interfaces(kernel: &dyn Kernel, places: Option<&Places>, image: &mut Image) -> Result<(), KernelError> {
     let mut found = Vec::new();
     for map in [MapName::EndpointIndex, MapName::EndpointExtra] {
-        kernel.visit(map, &mut |key, value| {
+        visit(kernel, map, places, &mut |key, value| {
             if map == MapName::EndpointExtra || value.iter().any(|byte| *byte != 0) {
                 found.push((raw(map, key), Versioned::from_bytes(value).unwrap_or_default()));
             }
@@ -205,8 +265,13 @@ fn read_tables(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError
             None => drop(image.leftovers.insert(raw(MapName::Tables, &key), Leftover::Broken)),
         }
     }
-    let has_lists = refs.values().flatten().any(|reference| reference & LIST != 0);
-    let spans = if has_lists { read_spans(kernel)? } else { Vec::new() };
+    let lists: BTreeSet<u32> = refs
+        .values()
+        .flatten()
+        .filter(|reference| **reference & LIST != 0)
+        .map(|reference| reference & !LIST)
+        .collect();
+    let spans = read_spans(kernel, &lists)?;
     for (slot, refs) in refs {
         match cells::table(refs, &spans) {
             Some(table) => drop(image.tables.insert(
@@ -226,17 +291,27 @@ fn read_tables(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError
     Ok(())
 }
 
-fn read_spans(kernel: &dyn Kernel) -> Result<Vec<Span>, KernelError> {
-    let mut spans = Vec::new();
-    kernel.visit(MapName::Spans, &mut |key, value| {
-        let (Some(index), Some(span)) = (u32::from_bytes(key), Span::from_bytes(value)) else {
-            return;
-        };
-        let index = index as usize;
-        if spans.len() <= index {
-            spans.resize(index + 1, Span::default());
+/// The spans of these lists, each at its index: the header says how many follow.
+fn read_spans(kernel: &dyn Kernel, lists: &BTreeSet<u32>) -> Result<Vec<Span>, KernelError> {
+    let capacity = kernel.capacity(MapName::Spans)?;
+    let mut spans: Vec<Span> = Vec::new();
+    for header in lists.iter().copied().filter(|header| *header < capacity) {
+        let count = read_span(kernel, header, &mut spans)?.min(cells::LONGEST);
+        for index in header + 1..(header + 1).saturating_add(count).min(capacity) {
+            read_span(kernel, index, &mut spans)?;
         }
-        spans[index] = span;
-    })?;
+    }
     Ok(spans)
+}
+
+/// Reads one span to its index; answers its start.
+fn read_span(kernel: &dyn Kernel, index: u32, spans: &mut Vec<Span>) -> Result<u32, KernelError> {
+    let bytes = kernel.lookup(MapName::Spans, &index.to_bytes())?;
+    let span = bytes.and_then(|bytes| Span::from_bytes(&bytes)).unwrap_or_default();
+    let at = index as usize;
+    if spans.len() <= at {
+        spans.resize(at + 1, Span::default());
+    }
+    spans[at] = span;
+    Ok(span.start)
 }

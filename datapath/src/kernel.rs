@@ -4,6 +4,7 @@
 //! is replaced leaves maps, programs and links as they are, and the next one takes them over. New programs are
 //! loaded against the pinned maps and put into the pinned links in place (case 67).
 
+mod features;
 mod load;
 mod maps;
 mod place;
@@ -20,13 +21,14 @@ use aya::programs::ProgramError;
 use cellwall_datapath_common::hook as hook_numbers;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+pub use features::{Feature, Features};
 pub use load::OBJECT;
 pub use maps::{Maps, count};
 pub use place::{BPF_FS, Lock, Place, PlaceError};
 pub use shape::{Capacities, Shape};
 pub use uninstall::{Removed, uninstall};
 
-pub(crate) use load::Programs;
+pub(crate) use load::{Programs, load_double};
 pub(crate) use place::{make, names, rename, unpin};
 
 use crate::attach::{AttachError, Hook, Mechanism};
@@ -214,6 +216,11 @@ impl Instance {
     /// The maps, to write them.
     pub fn maps_mut(&mut self) -> &mut Maps {
         &mut self.maps
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Id and tag of a hook's program, as the kernel has it.

@@ -17,6 +17,7 @@ pub mod memory;
 mod netlink;
 pub mod plan;
 pub mod port;
+pub mod selftest;
 
-pub use inspect::inspect;
+pub use inspect::{Places, inspect, inspect_places};
 pub use netlink::NetlinkError;

@@ -3,7 +3,6 @@
 
 pub mod bulk;
 pub mod course;
-pub mod frame;
 pub mod host;
 pub mod live;
 pub mod lodging;
@@ -11,7 +10,7 @@ pub mod node;
 pub mod random;
 pub mod verdict;
 
-pub use frame::Opening;
+pub use cellwall_datapath::selftest::Opening;
 pub use host::Host;
 pub use live::Live;
 pub use lodging::Lodging;

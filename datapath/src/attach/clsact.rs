@@ -120,6 +120,7 @@ pub(super) fn inspect(
     Ok(HookState {
         hook,
         program: found.map(|filter| filter.program),
+        name: None,
         current: found.is_some_and(|filter| filter.program == ours.id() || filter.tag == ours.tag().swap_bytes()),
         ahead: Some(
             chain

@@ -168,6 +168,7 @@ impl Instance {
             .as_ref()
             .and_then(|chain| chain.iter().find(|link| Some(link.id()) == program));
         let current = program == Some(ours.id()) || tag.is_some_and(|info| info.tag() == ours.tag());
+        let name = tag.map(|info| text(info.name()));
         let ahead = chain.map(|chain| {
             let ahead = chain.iter().take_while(|info| Some(info.id()) != program);
             // An orphan of ours (a link without a pin, held open by somebody) judges as ours does.
@@ -183,6 +184,7 @@ impl Instance {
             hook,
             program,
             current,
+            name,
             ahead,
         })
     }

@@ -6,7 +6,7 @@ use cellwall_policy::compiled::{Cell, RuleSlot, Spans, Table};
 use cellwall_policy::model::{Action, Reason};
 
 /// Longest list.
-const LONGEST: u32 = 65_536;
+pub(crate) const LONGEST: u32 = 65_536;
 
 /// The number of an action.
 pub(crate) fn action_number(action: Action) -> u8 {

@@ -7,9 +7,9 @@ use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use cellwall_datapath_common::maps as names;
 
-use super::OpenError;
 use super::place::{Place, rename, unpin};
 use super::shape::{self, Capacities};
+use super::{OpenError, Options};
 use crate::attach::{HOOKS, Hook, pin_name, program_name};
 use crate::port::MapName;
 
@@ -18,6 +18,9 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 
 /// Read-only variable of the programs: 1 where `bpf_ktime_get_coarse_ns` (Linux 5.11) may be called.
 const COARSE_CLOCK: &str = "COARSE_CLOCK";
+
+/// Bytes of a ring that nobody reads.
+const SMALLEST_RING: u32 = 4_096;
 
 /// Characters of the verifier's log that are told.
 const LOG_TAIL: usize = 1500;
@@ -31,11 +34,8 @@ pub(crate) struct Programs {
 impl Programs {
     /// Loads both against the instance's maps, which are made and pinned where they are missing.
     pub(crate) fn load(place: &Place, object: &[u8], capacities: &Capacities) -> Result<Self, OpenError> {
-        let coarse = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
-        let coarse = u8::from(coarse.unwrap_or(false));
-        let mut loader = EbpfLoader::new();
-        // Kernel BTF is not needed: the programs use helpers, the packet and maps alone.
-        loader.btf(None).override_global(COARSE_CLOCK, &coarse, false);
+        let coarse = coarse_clock();
+        let mut loader = loader(&coarse);
         for name in shape::names() {
             loader.map_pin_path(name, place.map(name));
         }
@@ -138,9 +138,52 @@ impl Programs {
     }
 }
 
-/// Loads one program of the object and pins it. From the pin it is opened again: an object does not give its
-/// programs away.
-fn load(object: &mut Ebpf, hook: Hook, path: &Path) -> Result<(), OpenError> {
+/// 1 where the kernel has the coarse clock.
+fn coarse_clock() -> u8 {
+    let coarse = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
+    u8::from(coarse.unwrap_or(false))
+}
+
+/// Kernel BTF is not needed: the programs use helpers, the packet and maps alone.
+fn loader(coarse: &u8) -> EbpfLoader<'_> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None).override_global(COARSE_CLOCK, coarse, false);
+    loader
+}
+
+/// Loads both programs once more: against the pinned maps in `shared`, which must be there, and against new maps of
+/// these capacities for all others. Nothing is pinned.
+pub(crate) fn load_double(
+    place: &Place,
+    options: &Options,
+    shared: &[MapName],
+    own: &Capacities,
+) -> Result<Ebpf, OpenError> {
+    let coarse = coarse_clock();
+    let mut loader = loader(&coarse);
+    for map in MapName::ALL {
+        if !shared.contains(map) {
+            loader.map_max_entries(map.name(), own.of(*map));
+            continue;
+        }
+        // A map that is missing would be made and pinned.
+        if !shape::check(place, map.name(), &options.capacities)? {
+            return Err(OpenError::NoMap { name: map.name() });
+        }
+        loader.map_pin_path(map.name(), place.map(map.name()));
+        loader.map_max_entries(map.name(), options.capacities.of(*map));
+    }
+    loader.map_max_entries(names::RECORDS, SMALLEST_RING);
+    let object = options.object.as_deref().unwrap_or(OBJECT);
+    let mut object = loader.load(object).map_err(OpenError::Object)?;
+    for hook in HOOKS {
+        verified(&mut object, hook)?;
+    }
+    Ok(object)
+}
+
+/// One program of the object, which the kernel has verified.
+fn verified(object: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, OpenError> {
     let name = program_name(hook);
     let failed = |source| OpenError::Program {
         hook,
@@ -149,6 +192,13 @@ fn load(object: &mut Ebpf, hook: Hook, path: &Path) -> Result<(), OpenError> {
     let program = object.program_mut(name).ok_or(OpenError::NoProgram { name })?;
     let program: &mut SchedClassifier = program.try_into().map_err(failed)?;
     program.load().map_err(|error| refusal(hook, error))?;
+    Ok(program)
+}
+
+/// Loads one program of the object and pins it. From the pin it is opened again: an object does not give its
+/// programs away.
+fn load(object: &mut Ebpf, hook: Hook, path: &Path) -> Result<(), OpenError> {
+    let program = verified(object, hook)?;
     unpin(path)?;
     program.pin(path).map_err(|source| OpenError::Pin {
         what: pin_name(hook),

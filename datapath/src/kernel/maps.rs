@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aya::maps::MapData;
+use aya::maps::{Map, MapData, MapError};
 use cellwall_datapath_common::Active;
 use rustix::thread::{MembarrierCommand, membarrier};
 
@@ -24,15 +24,23 @@ pub struct Maps {
 impl Maps {
     /// Opens the pinned maps; needs no lock, so that a look at them is possible beside a running agent.
     pub fn open(place: &Place) -> Result<Self, OpenError> {
+        Self::gather(|map| {
+            let data = MapData::from_pin(place.map(map.name()))?;
+            let capacity = data.info()?.max_entries();
+            Ok((Map::from_map_data(data)?, capacity))
+        })
+    }
+
+    /// Every map, with its capacity, from where `take` has it.
+    pub(crate) fn gather(mut take: impl FnMut(MapName) -> Result<(Map, u32), MapError>) -> Result<Self, OpenError> {
         let mut tables = Vec::with_capacity(MapName::ALL.len());
         for map in MapName::ALL {
             let failed = |source| OpenError::Map {
                 name: map.name(),
                 source,
             };
-            let data = MapData::from_pin(place.map(map.name())).map_err(failed)?;
-            let capacity = data.info().map_err(failed)?.max_entries();
-            tables.push((*map, capacity, wrap(*map, data).map_err(failed)?));
+            let (taken, capacity) = take(*map).map_err(failed)?;
+            tables.push((*map, capacity, wrap(*map, taken).map_err(failed)?));
         }
         Ok(Self { tables })
     }

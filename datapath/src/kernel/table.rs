@@ -18,53 +18,47 @@ pub(super) trait Table: Send + Sync {
     fn zero(&mut self, index: u32) -> Result<(), i32>;
 }
 
-/// Wraps a map that was opened by its pin. The sizes below are those of [`MapName`]; aya compares them with the
+/// Wraps a map. The sizes below are those of [`MapName`]; aya compares them with the
 /// kernel's.
-pub(super) fn wrap(name: MapName, data: MapData) -> Result<Box<dyn Table>, MapError> {
+pub(super) fn wrap(name: MapName, map: Map) -> Result<Box<dyn Table>, MapError> {
     match name {
-        MapName::RuleCards => array::<328>(data),
-        MapName::RuleCounters | MapName::ReasonCounters => per_cpu::<32>(data),
-        MapName::EventCounters => per_cpu::<8>(data),
-        MapName::Active | MapName::EndpointIndex => array::<16>(data),
-        MapName::EndpointExtra => hash::<4, 16>(data),
-        MapName::Endpoints | MapName::Refused => array::<72>(data),
-        MapName::OwnAddresses => hash::<20, 4>(data),
-        MapName::RefusedNext | MapName::Spans => array::<8>(data),
-        MapName::Addresses4 => hash::<4, 24>(data),
-        MapName::Addresses6 => hash::<16, 24>(data),
-        MapName::Prefixes4 => trie::<4, 16>(data),
-        MapName::Prefixes6 => trie::<16, 16>(data),
-        MapName::ServicePorts => hash::<20, 16>(data),
-        MapName::Policy => hash::<8, 16>(data),
-        MapName::Tables => array::<24>(data),
-        MapName::Flows4 | MapName::Opening4 => hash::<16, 32>(data),
-        MapName::Flows6 | MapName::Opening6 => hash::<40, 32>(data),
-        MapName::Fragments => hash::<44, 16>(data),
+        MapName::RuleCards => array::<328>(map),
+        MapName::RuleCounters | MapName::ReasonCounters => per_cpu::<32>(map),
+        MapName::EventCounters => per_cpu::<8>(map),
+        MapName::Active | MapName::EndpointIndex => array::<16>(map),
+        MapName::EndpointExtra => hash::<4, 16>(map),
+        MapName::Endpoints | MapName::Refused => array::<72>(map),
+        MapName::OwnAddresses => hash::<20, 4>(map),
+        MapName::RefusedNext | MapName::Spans => array::<8>(map),
+        MapName::Addresses4 => hash::<4, 24>(map),
+        MapName::Addresses6 => hash::<16, 24>(map),
+        MapName::Prefixes4 => trie::<4, 16>(map),
+        MapName::Prefixes6 => trie::<16, 16>(map),
+        MapName::ServicePorts => hash::<20, 16>(map),
+        MapName::Policy => hash::<8, 16>(map),
+        MapName::Tables => array::<24>(map),
+        MapName::Flows4 | MapName::Opening4 => hash::<16, 32>(map),
+        MapName::Flows6 | MapName::Opening6 => hash::<40, 32>(map),
+        MapName::Fragments => hash::<44, 16>(map),
     }
 }
 
 type Wrapped = Result<Box<dyn Table>, MapError>;
 
-fn array<const V: usize>(data: MapData) -> Wrapped {
-    Ok(Box::new(ArrayTable::<V>(Array::try_from(Map::from_map_data(data)?)?)))
+fn array<const V: usize>(map: Map) -> Wrapped {
+    Ok(Box::new(ArrayTable::<V>(Array::try_from(map)?)))
 }
 
-fn per_cpu<const V: usize>(data: MapData) -> Wrapped {
-    Ok(Box::new(PerCpuTable::<V>(PerCpuArray::try_from(Map::from_map_data(
-        data,
-    )?)?)))
+fn per_cpu<const V: usize>(map: Map) -> Wrapped {
+    Ok(Box::new(PerCpuTable::<V>(PerCpuArray::try_from(map)?)))
 }
 
-fn hash<const K: usize, const V: usize>(data: MapData) -> Wrapped {
-    Ok(Box::new(HashTable::<K, V>(HashMap::try_from(Map::from_map_data(
-        data,
-    )?)?)))
+fn hash<const K: usize, const V: usize>(map: Map) -> Wrapped {
+    Ok(Box::new(HashTable::<K, V>(HashMap::try_from(map)?)))
 }
 
-fn trie<const K: usize, const V: usize>(data: MapData) -> Wrapped {
-    Ok(Box::new(TrieTable::<K, V>(LpmTrie::try_from(Map::from_map_data(
-        data,
-    )?)?)))
+fn trie<const K: usize, const V: usize>(map: Map) -> Wrapped {
+    Ok(Box::new(TrieTable::<K, V>(LpmTrie::try_from(map)?)))
 }
 
 struct ArrayTable<const V: usize>(Array<MapData, [u8; V]>);
