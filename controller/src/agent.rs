@@ -2,14 +2,18 @@
 //! the realiser makes the kernel say it; status is a third output.
 
 mod answers;
+mod audit;
 mod bind;
 mod cluster;
 mod core;
+mod faults;
 mod guard;
 mod leave;
 mod listing;
 mod locals;
+mod probes;
 mod reader;
+pub(crate) mod recovery;
 mod remembered;
 mod report;
 
@@ -102,6 +106,8 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
         stop.clone(),
     )?;
     let sweeper = core.sweeper(stop.clone())?;
+    let (calls, mut called) = mpsc::channel(2);
+    core.auditor(calls, stop.clone())?;
     if let Input::Files(files) = &mut input
         && let Some(scan) = files.next().await
     {
@@ -163,6 +169,7 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
                 // A scraper that went away needs no answer.
                 let _ = visit.send(core.scrape());
             }
+            Some(call) = called.recv() => core.called(call),
             () = until(core.telling_due()) => core.tell_due(),
             _ = audit.tick() => if hears_pods { core.audit() } else { core.converge() },
         }

@@ -43,6 +43,15 @@ pub enum Request {
         /// namespace/pod.
         pod: String,
     },
+    /// Confirm the generation that decides, where the node waits for that.
+    Confirm {
+        /// The generation that is meant; none: whichever decides.
+        #[serde(default)]
+        generation: Option<u32>,
+        /// Who asks: put in by the agent, by what the kernel says of the other end, whatever a client wrote.
+        #[serde(default)]
+        by: Option<String>,
+    },
     /// End, leaving enforcement as it is.
     Stop,
 }
@@ -87,6 +96,7 @@ pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, recent: Arc<
 }
 
 async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, recent: Arc<Recent>) {
+    let asker = asker(&stream);
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let read = BufReader::new(reader.take(LONGEST)).read_line(&mut line).await;
@@ -100,7 +110,10 @@ async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, recent: Arc<Recent>
             let _ = flows(&mut writer, &recent, follow).await;
             return;
         }
-        Ok(request) => {
+        Ok(mut request) => {
+            if let Request::Confirm { by, .. } = &mut request {
+                *by = Some(asker);
+            }
             let (sender, receiver) = oneshot::channel();
             match asks
                 .send(Ask {
@@ -122,6 +135,17 @@ async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, recent: Arc<Recent>
         text.push('\n');
     }
     let _ = writer.write_all(text.as_bytes()).await;
+}
+
+/// Who is at the other end, as the kernel has it.
+fn asker(stream: &UnixStream) -> String {
+    match stream.peer_cred() {
+        Ok(peer) => {
+            let pid = peer.pid().map_or_else(String::new, |pid| format!(", process {pid}"));
+            format!("cellwall confirm by user {}{pid}", peer.uid())
+        }
+        Err(error) => format!("cellwall confirm by an unknown user ({error})"),
+    }
 }
 
 async fn flows(writer: &mut (impl AsyncWriteExt + Unpin), recent: &Recent, follow: bool) -> io::Result<()> {

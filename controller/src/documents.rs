@@ -24,10 +24,15 @@ const STATE: &str = "manifests.json";
 
 /// Names of all files that an agent may leave in its state directory.
 pub fn state_files() -> Vec<String> {
-    [STATE, crate::cluster::kept::STATE, crate::cluster::kept::BINDINGS]
-        .into_iter()
-        .flat_map(crate::state_file::names)
-        .collect()
+    [
+        STATE,
+        crate::cluster::kept::STATE,
+        crate::cluster::kept::BINDINGS,
+        crate::agent::recovery::STATE,
+    ]
+    .into_iter()
+    .flat_map(crate::state_file::names)
+    .collect()
 }
 
 /// Name of this node: as given, else the host name.

@@ -32,6 +32,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Rules(args) => listings::rules(instance, args.format).map(|()| 0),
         Command::Objects(args) => listings::objects(instance, args.format).map(|()| 0),
         Command::InterceptStatus(args) => listings::intercept_status(instance, args.format),
+        Command::Confirm(args) => listings::confirm(instance, args).map(|()| 0),
         Command::Dump => output::line(agent::dump(instance)?.trim_end()).map(|()| 0),
         Command::Uninstall(args) => uninstall::run(instance, args).map(|()| 0),
         Command::Crds => {

@@ -42,6 +42,16 @@ struct ReasonLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabels {
+    condition: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: String,
 }
@@ -82,6 +92,16 @@ pub struct Scrape {
     pub pods_protected: usize,
     /// Pods that cannot be guarded.
     pub pods_not_enforceable: usize,
+    /// State of the node.
+    pub state: String,
+    /// Conditions, and whether they hold.
+    pub conditions: Vec<(String, bool)>,
+    /// Packets that the self-test has judged.
+    pub probed: u64,
+    /// Interfaces that are to have programs, and those that have both.
+    pub interfaces: usize,
+    /// See above.
+    pub interfaces_guarded: usize,
     /// Watches of the API server that stood again after they had failed; none: there is no API server.
     pub api_reconnects: Option<u64>,
 }
@@ -144,6 +164,41 @@ fn maps(registry: &mut Registry, scrape: &Scrape) {
     };
     add(&evicted, &openings, scrape.evicted);
     registry.register("map_evicted", "Unanswered flows that made room for newer ones", evicted);
+}
+
+/// What is told of the node's state.
+fn status(registry: &mut Registry, scrape: &Scrape) {
+    let states = Family::<StateLabels, Gauge>::default();
+    for state in ["Normal", "Abnormal", "NormalToBeConfirmed"] {
+        let labels = StateLabels {
+            state: state.to_owned(),
+        };
+        states.get_or_create(&labels).set(i64::from(scrape.state == state));
+    }
+    registry.register("intercept_state", "1 for the state that the node is in", states);
+    let conditions = Family::<ConditionLabels, Gauge>::default();
+    for (condition, holds) in &scrape.conditions {
+        let labels = ConditionLabels {
+            condition: condition.clone(),
+        };
+        conditions.get_or_create(&labels).set(i64::from(*holds));
+    }
+    registry.register("condition", "1 where a condition of the node holds", conditions);
+    registry.register(
+        "probe_packets",
+        "Packets that the self-test has run and judged",
+        counter(scrape.probed),
+    );
+    registry.register(
+        "interfaces",
+        "Pod interfaces that are to have programs",
+        gauge(scrape.interfaces as u64),
+    );
+    registry.register(
+        "interfaces_guarded",
+        "Pod interfaces whose two hooks have our programs, read back from the kernel",
+        gauge(scrape.interfaces_guarded as u64),
+    );
 }
 
 /// The text of a scrape.
@@ -214,6 +269,7 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
         "Pods of this node that cannot be guarded (host network)",
         gauge(scrape.pods_not_enforceable as u64),
     );
+    status(&mut registry, scrape);
     if let Some(reconnects) = scrape.api_reconnects {
         registry.register(
             "api_reconnects",
@@ -301,10 +357,18 @@ mod tests {
             maps_refused: vec![("FLOWS".into(), 0)],
             lost: vec![("sink".into(), 0)],
             api_reconnects: Some(0),
+            state: "Normal".into(),
+            conditions: vec![("ProbePassed".into(), true)],
             ..Scrape::default()
         };
         let text = render(&scrape, &ApplyDuration::default());
         for sample in [
+            "cellwall_intercept_state{state=\"Normal\"} 1",
+            "cellwall_intercept_state{state=\"Abnormal\"} 0",
+            "cellwall_condition{condition=\"ProbePassed\"} 1",
+            "cellwall_probe_packets_total 0",
+            "cellwall_interfaces 0",
+            "cellwall_interfaces_guarded 0",
             "cellwall_flows_total{verdict=\"DROP\",applied=\"Drop\",reason=\"RULE\",hook=\"FROM_POD\"} 0",
             "cellwall_packets_total{",
             "cellwall_traffic_bytes_total{",

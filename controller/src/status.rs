@@ -3,14 +3,25 @@
 use serde::{Deserialize, Serialize};
 
 /// How the node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum State {
     /// Enforcing, nothing to report.
+    #[default]
     Normal,
     /// Something needs a person.
     Abnormal,
     /// Recovered; waits for a confirmation.
     NormalToBeConfirmed,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "Normal",
+            Self::Abnormal => "Abnormal",
+            Self::NormalToBeConfirmed => "NormalToBeConfirmed",
+        })
+    }
 }
 
 impl State {
@@ -58,8 +69,51 @@ impl Condition {
     }
 }
 
-/// What the node reports.
+/// The node's state became another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// When.
+    pub time: jiff::Timestamp,
+    /// From which state.
+    pub from: State,
+    /// To which.
+    pub to: State,
+    /// Who brought it about: the agent, by what it found, or who confirmed and in which way.
+    pub by: String,
+    /// Why, as one word.
+    pub reason: String,
+    /// Why, for a person.
+    pub message: String,
+    /// The generation that decided then.
+    pub generation: u32,
+}
+
+/// How full a kernel map is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapFill {
+    /// Its name.
+    pub map: String,
+    /// Entries in use.
+    pub used: u64,
+    /// Entries that it has room for.
+    pub capacity: u64,
+}
+
+/// A program that the interfaces have, as the kernel tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramState {
+    /// FROM_POD or TO_POD.
+    pub hook: String,
+    /// Its number in the kernel.
+    pub id: u32,
+    /// The kernel's digest of its instructions.
+    pub tag: String,
+    /// Interfaces at whose hook a program of this tag was read back, first in the chain as far as can be seen.
+    pub attached: usize,
+}
+
+/// What the node reports.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Node name.
     pub node: String,
@@ -87,6 +141,27 @@ pub struct Report {
     pub rules_enabled: usize,
     /// Why `/readyz` says no; empty when it says yes.
     pub unready: Vec<String>,
+    /// Automatic or Manual.
+    #[serde(default)]
+    pub recovery: String,
+    /// Digest of what decides, as it was last read back from the kernel's maps; none: they were not read yet.
+    #[serde(default)]
+    pub policy_hash: Option<String>,
+    /// Interfaces that are to have programs.
+    #[serde(default)]
+    pub interfaces: usize,
+    /// The programs there.
+    #[serde(default)]
+    pub programs: Vec<ProgramState>,
+    /// Packets that the self-test has run and judged since the agent started.
+    #[serde(default)]
+    pub probed: u64,
+    /// Fill of each map.
+    #[serde(default)]
+    pub maps: Vec<MapFill>,
+    /// The last changes of state, oldest first.
+    #[serde(default)]
+    pub transitions: Vec<Transition>,
 }
 
 impl Report {

@@ -116,12 +116,16 @@ text_enum! {
         AllAttached = "AllAttached",
         /// a program could not be attached.
         AttachFailed = "AttachFailed",
-        /// a program of ours was removed by someone and was put back.
+        /// something of ours was removed or changed by someone and was put right; told for some seconds more.
         Repaired = "Repaired",
         /// a program of ours was removed by someone and could not be put back.
         Removed = "Removed",
         /// another's program runs ahead of ours.
         ForeignProgramAhead = "ForeignProgramAhead",
+        /// the maps in the kernel are not as they were written, and cannot be put right.
+        MapsAltered = "MapsAltered",
+        /// flows find their table full; each of their packets is judged by itself.
+        FlowsFull = "FlowsFull",
         /// the policy in the kernel is the policy wanted.
         Synced = "Synced",
         /// the policy in the kernel is older than what was last heard of.

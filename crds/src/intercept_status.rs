@@ -72,6 +72,9 @@ pub struct InterceptStatusReport {
     /// Digest of the objects, rules and switches in force on this node: nodes that have the same one enforce the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_digest: Option<String>,
+    /// Digest of everything that decides on this node, as it was last read back from the kernel's maps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maps_digest: Option<String>,
     /// Pods of this node whose interface is guarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods_protected: Option<i64>,
@@ -88,10 +91,53 @@ pub struct InterceptStatusReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::time")]
     pub heartbeat_time: Option<Time>,
+    /// Fill of the kernel's maps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub maps: Vec<MapFill>,
+    /// The last changes of the node's state, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub transitions: Vec<Transition>,
     /// KernelSupported, ProgramsAttached, PolicySynced, ProbePassed, CapacityOk, LogsIntact and AddressesUnique.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// How full a kernel map is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct MapFill {
+    /// Its name.
+    pub name: String,
+    /// Entries in use.
+    pub used: i64,
+    /// Entries that it has room for.
+    pub capacity: i64,
+}
+
+/// The node's state became another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct Transition {
+    /// When.
+    #[schemars(schema_with = "crate::schema::time")]
+    pub time: Time,
+    /// From which state.
+    pub from: InterceptState,
+    /// To which state.
+    pub to: InterceptState,
+    /// Who brought it about: the agent, by what it found, or who confirmed and in which way.
+    pub by: String,
+    /// Why, as one word.
+    pub reason: Reason,
+    /// Why, for a person.
+    pub message: String,
+    /// The generation that decided then.
+    pub generation: i64,
 }
 
 text_enum! {

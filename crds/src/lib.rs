@@ -31,7 +31,9 @@ pub use cluster_defense::{
 };
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason, set_condition};
 pub use defense_rule::{Action, DefenseRule, DefenseRuleSpec, DefenseRuleStatus};
-pub use intercept_status::{InterceptState, InterceptStatus, InterceptStatusReport, InterceptStatusSpec};
+pub use intercept_status::{
+    InterceptState, InterceptStatus, InterceptStatusReport, InterceptStatusSpec, MapFill, Transition,
+};
 pub use manifest::{definitions, manifests};
 pub use network_object::{CidrBlock, NetworkObject, NetworkObjectSpec, NetworkObjectStatus};
 pub use peer::{Entity, Peer};

@@ -2,8 +2,8 @@
 //! and every odd corner of the rules turns up in a few dozen worlds.
 //!
 //! A seed gives the same world and questions everywhere, so a disagreement is told by two numbers; or somebody chooses
-//! how the dice fall ([`Dice::chosen`]), as a fuzzer does. Not meant for production use; public because judges live in
-//! several crates.
+//! how the dice fall ([`Dice::chosen`]), as a fuzzer does. Worlds and questions are not meant for
+//! production use, and public because judges live in several crates; the dice also fall for the agent's self-test.
 
 mod aimed;
 mod cluster;

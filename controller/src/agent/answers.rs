@@ -21,10 +21,10 @@ impl Core {
             return Err("the API server's objects are not known yet; see `cellwall intercept-status`".to_owned());
         }
         match request {
-            Request::Explain { questions } => Ok(questions
-                .iter()
-                .map(|question| answer_line(&self.world, question))
-                .collect()),
+            Request::Explain { questions } => {
+                let world = self.judged_world();
+                Ok(questions.iter().map(|question| answer_line(&world, question)).collect())
+            }
             Request::Rules => self.rules(),
             Request::Objects => Ok(listing::objects(&self.world)),
             Request::Status => {
@@ -34,6 +34,13 @@ impl Core {
                     .map_err(|e| e.to_string())
             }
             Request::Refused { pod } => self.refused_of(pod),
+            Request::Confirm { generation, by } => {
+                let confirmed = self.confirm(*generation, by.as_deref().unwrap_or("somebody"))?;
+                Ok(vec![serde_json::json!({
+                    "confirmed": confirmed,
+                    "generation": self.realiser.generation(),
+                })])
+            }
             Request::Flows { .. } | Request::Stop => Err("answered elsewhere".to_owned()),
         }
     }
@@ -93,6 +100,15 @@ impl Core {
                 Source::Files(_) => None,
                 Source::Cluster(followed) => Some(followed.mirror.reconnects()),
             },
+            state: report.state.to_string(),
+            conditions: report
+                .conditions
+                .iter()
+                .map(|one| (one.kind.clone(), one.status == "True"))
+                .collect(),
+            probed: report.probed,
+            interfaces: report.interfaces,
+            interfaces_guarded: report.programs.iter().map(|one| one.attached).min().unwrap_or(0),
             ..Scrape::default()
         };
         for one in counters::reasons(self.instance.maps()).unwrap_or_default() {
@@ -113,11 +129,8 @@ impl Core {
             };
             scrape.rules.push((labels, totals(counter)));
         }
-        let fill = self.realiser.encoder().fill();
-        scrape.maps = fill
-            .into_iter()
-            .map(|(map, (used, most))| (map.name().to_owned(), used, most))
-            .collect();
+        let fill = report.maps.into_iter();
+        scrape.maps = fill.map(|one| (one.map, one.used, one.capacity)).collect();
         if let Ok(events) = counters::events(self.instance.maps()) {
             scrape.lost.push(("ring_full".to_owned(), events.lost.iter().sum()));
             scrape.lost.push(("sink".to_owned(), self.unwritten()));

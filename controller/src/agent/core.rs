@@ -9,19 +9,22 @@ use anyhow::{Context, Result};
 use cellwall_datapath::abi::switches;
 use cellwall_datapath::apply::Realiser;
 use cellwall_datapath::counters;
-use cellwall_datapath::kernel::{Instance, Opening, Options, Place};
+use cellwall_datapath::kernel::{Features, Instance, Opening, Options, Place};
 use cellwall_datapath::links::{self, Links};
 use cellwall_policy::compile::Compiler;
 use cellwall_policy::compiled::{Change, RuleCard, RuleSlot};
 use cellwall_policy::diagnostic::{Diagnostic, Severity};
 use cellwall_policy::model::{Mode, Name, Startup};
 use cellwall_policy::world::{DocumentKey, World};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::audit::{self, Call, Knowledge};
 use super::cluster::Followed;
+use super::faults::Faults;
 use super::listing;
 use super::locals::Locals;
 use super::reader::Tally;
+use super::recovery::Recovery;
 use super::report::Lately;
 use crate::cli::args::{InstanceArgs, PassSample, RunArgs};
 use crate::documents;
@@ -74,6 +77,15 @@ pub(super) struct Core {
     pub(super) unentered: Lately,
     /// Unanswered flows that made room for newer ones.
     pub(super) evictions: Lately,
+    /// Interfaces that had our programs when they were last looked at.
+    pub(super) guarded: BTreeSet<u32>,
+    /// What was found wrong lately, and put right.
+    pub(super) faults: Faults,
+    /// What looks at the kernel found.
+    pub(super) audit: Knowledge,
+    pub(super) recovery: Recovery,
+    /// What the kernel was found to have.
+    pub(super) features: Features,
     reports: watch::Sender<Option<Arc<Report>>>,
 }
 
@@ -112,6 +124,11 @@ impl Core {
             source,
             world,
             compiler,
+            guarded: realiser.image().attached().map(|(ifindex, _)| ifindex).collect(),
+            faults: Faults::default(),
+            audit: Knowledge::default(),
+            recovery: Recovery::open(&instance.state_dir()),
+            features: Features::probe(),
             netlink: Links::open().context("interfaces cannot be listed")?,
             locals: Locals::default(),
             wanted: realiser.generation(),
@@ -133,6 +150,26 @@ impl Core {
             evictions: Lately::default(),
             reports,
         })
+    }
+
+    /// Confirms the generation that decides, so that Drop rules drop again.
+    pub(super) fn confirm(&mut self, generation: Option<u32>, by: &str) -> Result<u32, String> {
+        // What is wrong now is to be known before anything is confirmed.
+        self.tell();
+        let current = self.realiser.generation();
+        let confirmed = self.recovery.confirm(generation, current, by);
+        confirmed.map_err(|error| error.to_string())?;
+        self.realise(&[], &[]);
+        self.tell();
+        Ok(current)
+    }
+
+    /// A thread that looks at the kernel.
+    pub(super) fn auditor(&self, calls: mpsc::Sender<Call>, stop: Arc<AtomicBool>) -> Result<()> {
+        let options = self.instance.options().clone();
+        // It ends by itself, soon after the loop or with the process.
+        audit::start(self.place(), options, calls, stop).context("the audit cannot be started")?;
+        Ok(())
     }
 
     pub(super) fn place(&self) -> Place {
@@ -229,6 +266,7 @@ impl Core {
 
     fn realise(&mut self, touched: &[cellwall_policy::world::DocumentKey], new_links: &[u32]) {
         let began = Instant::now();
+        self.audit.epoch += 1;
         let generation = self.realiser.next_generation();
         let update = self
             .compiler
@@ -296,6 +334,7 @@ impl Core {
     fn switches(&self) -> u32 {
         let defense = self.world.defense();
         let mode = match defense.mode {
+            Mode::Enforce if self.recovery.is_waiting() => switches::ALERT_ONLY,
             Mode::Enforce => 0,
             Mode::AlertOnly => switches::ALERT_ONLY,
             Mode::Off => switches::OFF,
@@ -318,7 +357,14 @@ impl Core {
     }
 
     pub(super) fn tell(&mut self) {
-        let report = Arc::new(self.report());
+        let waited = self.recovery.is_waiting();
+        let mut report = self.report();
+        if self.recovery.is_waiting() != waited && !self.fresh {
+            // Drop rules drop again, or act as Alert from now on.
+            self.realise(&[], &[]);
+            report = self.report();
+        }
+        let report = Arc::new(report);
         self.reports.send_replace(Some(report.clone()));
         self.publish(report);
     }

@@ -2,16 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use cellwall_datapath::attach::{AttachError, Outcome};
+use cellwall_datapath::attach::{AttachError, Hook, HookState, Outcome};
 
 use super::core::{Core, chain};
+use super::faults::put_right;
 use super::locals::Locals;
 
+/// Both hooks, in the order in which the kernel's state of them is told.
+const HOOKS: [Hook; 2] = [Hook::FromPod, Hook::ToPod];
+
+/// Whether both hooks have the very programs that would be attached, first.
+fn is_at_rest(states: &[HookState; 2], ours: [Option<u32>; 2]) -> bool {
+    let mut pairs = states.iter().zip(ours);
+    pairs.all(|(state, ours)| state.is_sound() && state.program == ours)
+}
+
 impl Core {
-    /// Brings our programs to where they belong, first in the chain; what they met is told.
+    /// Brings our programs to where they belong, first in the chain; what was found there is told.
     pub(super) fn guard(&mut self) {
         self.unguarded.clear();
         let known: BTreeSet<u32> = self.realiser.image().attached().map(|(ifindex, _)| ifindex).collect();
+        self.guarded.retain(|ifindex| self.locals.hosts.contains_key(ifindex));
+        let ours = HOOKS.map(|hook| self.instance.program(hook).ok().map(|(id, _)| id));
         for (ifindex, link) in &self.locals.hosts {
             // An interface that the kernel's tables do not know yet would be judged by nothing: policy first.
             if self.fresh && !known.contains(ifindex) {
@@ -19,15 +31,22 @@ impl Core {
                     .insert(*ifindex, format!("{}: the first policy is not realised", link.name));
                 continue;
             }
+            let before = self.instance.inspect(link).ok();
+            if before.as_ref().is_some_and(|states| is_at_rest(states, ours)) {
+                self.guarded.insert(*ifindex);
+                continue;
+            }
             match self.instance.attach(link) {
                 Ok(outcomes) => {
-                    for outcome in outcomes {
-                        match outcome {
-                            Outcome::Kept => {}
-                            Outcome::Attached => tracing::info!(interface = link.name, "guarded"),
-                            outcome => tracing::warn!(interface = link.name, ?outcome, "repaired"),
+                    let had = self.guarded.contains(ifindex);
+                    for (state, outcome) in before.iter().flatten().zip(&outcomes) {
+                        match put_right(&link.name, state, outcome).filter(|_| had) {
+                            Some((reason, text)) => self.faults.note("ProgramsAttached", reason, text),
+                            None if *outcome == Outcome::Attached => tracing::info!(interface = link.name, "guarded"),
+                            None => {}
                         }
                     }
+                    self.guarded.insert(*ifindex);
                 }
                 Err(AttachError::Gone { .. }) => {}
                 Err(error) => {

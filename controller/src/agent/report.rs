@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use cellwall_datapath::attach::HookState;
+use cellwall_datapath::attach::Hook;
 use cellwall_datapath::counters;
 use cellwall_policy::diagnostic::Problem;
-use cellwall_policy::model::Mode;
+use cellwall_policy::model::{Mode, Recovery};
 
 use super::core::{Core, Source, chain};
-use crate::status::{Condition, Report, State};
+use super::faults::unsound;
+use crate::status::{Condition, MapFill, ProgramState, Report, State};
 
 /// How long a watch may be down before the policy counts as stale.
 const STALE: Duration = Duration::from_mins(1);
@@ -20,6 +21,9 @@ const STALE_START: Duration = Duration::from_secs(10);
 const NEARLY_FULL: u64 = 90;
 /// How long what has happened is told.
 const SHOWN: Duration = Duration::from_mins(1);
+
+/// Conditions about what enforces: a node that recovers from one of these may have to be confirmed.
+const GRAVE: [&str; 4] = ["KernelSupported", "ProgramsAttached", "PolicySynced", "ProbePassed"];
 
 /// A count, and when it was last seen to grow.
 #[derive(Debug, Default)]
@@ -37,19 +41,24 @@ impl Lately {
 
 impl Core {
     pub(super) fn report(&mut self) -> Report {
+        let (attached, programs, pods_alone) = self.programs_attached();
         let conditions = vec![
             self.kernel_supported(),
-            self.programs_attached(),
+            attached,
             self.policy_synced(),
-            Condition::unknown(
-                "ProbePassed",
-                "NotRun",
-                "packets are not run through the live programs by this version",
-            ),
+            self.probe_passed(),
             self.capacity_ok(),
             self.logs_intact(),
             self.addresses_unique(),
         ];
+        let conditions = self.faults.entered(conditions);
+        let grave = conditions.iter().any(|one| {
+            let counts = !self.fresh || one.reason == "PolicyStale";
+            one.status == "False"
+                && GRAVE.contains(&&*one.kind)
+                && counts
+                && !(one.kind == "ProgramsAttached" && pods_alone)
+        });
         let mut unready = self.locals.missing.clone();
         unready.extend(self.awaited());
         unready.extend(self.unguarded.values().cloned());
@@ -69,13 +78,14 @@ impl Core {
             .pods()
             .filter(|pod| self.world.is_local(pod) && pod.phase.is_live());
         let not_enforceable = local.filter(|pod| pod.host_network).count();
-        Report {
+        let defense = self.world.defense();
+        let report = Report {
             node: self.node.to_string(),
             state: State::Normal,
             reason: String::new(),
             message: String::new(),
             conditions,
-            mode: match self.world.defense().mode {
+            mode: match defense.mode {
                 Mode::Enforce => "Enforce",
                 Mode::AlertOnly => "AlertOnly",
                 Mode::Off => "Off",
@@ -88,8 +98,29 @@ impl Core {
             pods_not_enforceable: not_enforceable,
             rules_enabled: self.world.rules().filter(|rule| rule.enabled).count(),
             unready,
-        }
-        .concluded()
+            recovery: match defense.recovery {
+                Recovery::Automatic => "Automatic",
+                Recovery::Manual => "Manual",
+            }
+            .to_owned(),
+            policy_hash: self.audit.hash.clone(),
+            interfaces: self.locals.hosts.len(),
+            programs,
+            probed: self.audit.probed,
+            maps: self.map_fill(),
+            transitions: Vec::new(),
+        };
+        self.recovery.conclude(report, &defense, grave, self.fresh)
+    }
+
+    fn map_fill(&self) -> Vec<MapFill> {
+        let fill = self.realiser.encoder().fill().into_iter();
+        fill.map(|(map, (used, capacity))| MapFill {
+            map: map.name().to_owned(),
+            used,
+            capacity,
+        })
+        .collect()
     }
 
     /// How long ago the policy in force was last known to be the wanted one.
@@ -152,36 +183,93 @@ impl Core {
     }
 
     fn kernel_supported(&self) -> Condition {
-        let how = format!("programs load and are attached by {:?}", self.instance.mechanism());
-        Condition::new("KernelSupported", true, "FeaturesPresent", how)
+        let kind = "KernelSupported";
+        let missing: Vec<&str> = self.features.missing().collect();
+        if !missing.is_empty() {
+            let message = format!("this kernel lacks {}; run a newer one", missing.join(", "));
+            return Condition::new(kind, false, "FeatureMissing", message);
+        }
+        let without: Vec<&str> = self.features.done_without().collect();
+        let without = if without.is_empty() {
+            String::new()
+        } else {
+            format!("; done without: {}", without.join(", "))
+        };
+        let how = format!(
+            "{} features probed; programs load and are attached by {:?}{without}",
+            self.features.0.len(),
+            self.instance.mechanism()
+        );
+        Condition::new(kind, true, "FeaturesPresent", how)
     }
 
-    fn programs_attached(&self) -> Condition {
+    /// The condition, the programs as the kernel has them, and whether what is wrong is wrong with pods alone.
+    fn programs_attached(&self) -> (Condition, Vec<ProgramState>, bool) {
         let kind = "ProgramsAttached";
         let all = self.locals.hosts.len();
         let (mut sound, mut unseen) = (0, 0);
-        let mut bad = Vec::new();
+        let mut of_hook = [0; 2];
+        let mut bad: Vec<(&'static str, String)> = Vec::new();
         for link in self.locals.hosts.values() {
+            let name = cellwall_crds::escaped(&link.name);
             match self.instance.inspect(link) {
-                Ok(hooks) if hooks.iter().all(HookState::is_sound) => {
-                    sound += 1;
+                Ok(hooks) => {
+                    let found: Vec<_> = hooks.iter().map(|hook| unsound(&name, hook)).collect();
+                    for (count, found) in of_hook.iter_mut().zip(&found) {
+                        *count += usize::from(found.is_none());
+                    }
+                    sound += usize::from(found.iter().all(Option::is_none));
                     unseen += usize::from(hooks.iter().any(|hook| hook.ahead.is_none()));
+                    bad.extend(found.into_iter().flatten());
                 }
-                Ok(hooks) => bad.push(format!("{}: {hooks:?}", link.name)),
-                Err(error) => bad.push(format!("{}: {}", link.name, chain(&error))),
+                Err(error) => bad.push(("AttachFailed", format!("{name}: {}", chain(&error)))),
             }
         }
-        bad.extend(self.locals.missing.iter().cloned());
+        let programs = self.programs(of_hook);
+        let pods_alone = bad.is_empty();
+        bad.extend(self.locals.missing.iter().map(|text| ("AttachFailed", text.clone())));
         let unknown = self.locals.links.iter().filter(|link| link.pod.is_none()).count();
-        if bad.is_empty() {
-            return Condition::new(kind, true, "AllAttached", attached(sound, all, unseen, unknown));
+        let Some((reason, _)) = bad.first() else {
+            let tags: Vec<&str> = programs.iter().map(|program| program.tag.as_str()).collect();
+            let message = format!(
+                "{}; tags as built: {}",
+                attached(sound, all, unseen, unknown),
+                tags.join(" and ")
+            );
+            return (Condition::new(kind, true, "AllAttached", message), programs, false);
+        };
+        let texts: Vec<&str> = bad.iter().map(|(_, text)| text.as_str()).collect();
+        let message = format!("{sound} of {all} pod interfaces; {}", texts.join("; "));
+        (Condition::new(kind, false, reason, message), programs, pods_alone)
+    }
+
+    /// Both programs, of which so many were read back.
+    fn programs(&self, attached: [usize; 2]) -> Vec<ProgramState> {
+        let hooks = [Hook::FromPod, Hook::ToPod].into_iter().zip(attached);
+        let state = |(hook, attached): (Hook, usize)| {
+            let (id, tag) = self.instance.program(hook).ok()?;
+            Some(ProgramState {
+                hook: hook.to_string(),
+                id,
+                // As `bpftool` writes it: the bytes in their order.
+                tag: format!("{:016x}", tag.swap_bytes()),
+                attached,
+            })
+        };
+        hooks.filter_map(state).collect()
+    }
+
+    fn probe_passed(&self) -> Condition {
+        let kind = "ProbePassed";
+        match &self.audit.not_run {
+            Some(why) => Condition::unknown(kind, "NotRun", why.clone()),
+            None => Condition::new(
+                kind,
+                true,
+                "VerdictsAgree",
+                format!("{} packets so far, each judged as the policy says", self.audit.probed),
+            ),
         }
-        Condition::new(
-            kind,
-            false,
-            "AttachFailed",
-            format!("{sound} of {all} pod interfaces; {}", bad.join("; ")),
-        )
     }
 
     fn policy_synced(&self) -> Condition {
@@ -199,12 +287,19 @@ impl Core {
         if let Some(stale) = self.stale() {
             return stale;
         }
+        if let Some(why) = &self.audit.unread {
+            let message =
+                format!("the kernel's maps cannot be read back: {why}; start the agent again if that stays so");
+            return Condition::unknown(kind, "NotRun", message);
+        }
+        let read = self.audit.hash.as_ref();
+        let read = read.map_or_else(String::new, |hash| format!(", read back from the maps as {hash}"));
         match &self.refused {
             None => Condition::new(
                 kind,
                 true,
                 "Synced",
-                format!("generation {}{noted}", self.realiser.generation()),
+                format!("generation {}{read}{noted}", self.realiser.generation()),
             ),
             Some(why) => Condition::new(
                 kind,

@@ -132,6 +132,13 @@ pub enum Command {
         Examples:\n  cellwall intercept-status\n  cellwall intercept-status --format json"
     )]
     InterceptStatus(ListArgs),
+    /// Confirm the policy in force, where the node waits for that
+    #[command(
+        after_help = "With `recovery: Manual` a node that was Abnormal is NormalToBeConfirmed afterwards: Drop rules act as \
+        Alert until its generation is confirmed, here or by `confirmedGeneration` in ClusterDefense.\n\n\
+        Examples:\n  cellwall confirm\n  cellwall confirm --generation 12"
+    )]
+    Confirm(ConfirmArgs),
     /// What the kernel holds; works with the agent stopped
     #[command(after_help = "Examples:\n  cellwall dump\n  cellwall dump --instance test | less")]
     Dump,
@@ -369,6 +376,14 @@ pub struct RefusedArgs {
     /// How refusals are printed
     #[command(flatten)]
     pub list: ListArgs,
+}
+
+/// `confirm`.
+#[derive(Debug, Args)]
+pub struct ConfirmArgs {
+    /// Only if this generation decides: the one that you looked at [default: whichever does]
+    #[arg(long, value_name = "N")]
+    pub generation: Option<u32>,
 }
 
 /// `uninstall`.

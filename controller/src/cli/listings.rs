@@ -3,10 +3,13 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::args::{Format, InstanceArgs, RefusedArgs};
+use super::args::{ConfirmArgs, Format, InstanceArgs, RefusedArgs};
 use super::output::{self, clean, field, line};
 use crate::api::{Request, client};
-use crate::status::{Report, State};
+use crate::status::Report;
+
+/// Changes of state that people are shown; JSON has all that are remembered.
+const TRANSITIONS: usize = 5;
 
 /// `cellwall rules`.
 pub fn rules(instance: &InstanceArgs, format: Format) -> Result<()> {
@@ -131,22 +134,34 @@ pub fn intercept_status(instance: &InstanceArgs, format: Format) -> Result<u8> {
     Ok(report.state.exit_code())
 }
 
-fn tell_status(report: &Report) -> Result<()> {
-    let state = match report.state {
-        State::Normal => "Normal",
-        State::Abnormal => "Abnormal",
-        State::NormalToBeConfirmed => "NormalToBeConfirmed",
+/// `cellwall confirm`.
+pub fn confirm(instance: &InstanceArgs, args: &ConfirmArgs) -> Result<()> {
+    let request = Request::Confirm {
+        generation: args.generation,
+        by: None,
     };
+    for row in client::ask_all(&instance.socket(), &request)? {
+        line(&format!(
+            "generation {} is confirmed; Drop rules drop again, as generation {}",
+            field(&row, "confirmed"),
+            field(&row, "generation")
+        ))?;
+    }
+    Ok(())
+}
+
+fn tell_status(report: &Report) -> Result<()> {
     line(&format!(
         "{} on {}: {} ({})",
-        output::verdict(state),
+        output::verdict(&report.state.to_string()),
         clean(&report.node),
         clean(&report.message),
         report.reason
     ))?;
     line(&format!(
-        "mode {}, generation {} of {}, {} pods guarded, {} not enforceable, {} rules",
+        "mode {}, recovery {}, generation {} of {}, {} pods guarded, {} not enforceable, {} rules",
         report.mode,
+        report.recovery,
         report.generation_realised,
         report.generation_wanted,
         report.pods_protected,
@@ -157,7 +172,23 @@ fn tell_status(report: &Report) -> Result<()> {
         .conditions
         .iter()
         .map(|c| vec![c.kind.clone(), c.status.clone(), c.reason.clone(), c.message.clone()]);
-    line(&output::table(&["condition", "status", "reason", "message"], rows))
+    line(&output::table(&["condition", "status", "reason", "message"], rows))?;
+    let last = report.transitions.len().saturating_sub(TRANSITIONS);
+    if report.transitions.is_empty() {
+        return Ok(());
+    }
+    let rows = report.transitions[last..].iter().map(|one| {
+        let time = one.time.to_string();
+        vec![
+            time.get(..19).unwrap_or(&time).to_owned(),
+            one.from.to_string(),
+            one.to.to_string(),
+            one.by.clone(),
+            one.reason.clone(),
+        ]
+    });
+    line("")?;
+    line(&output::table(&["time", "from", "to", "by", "reason"], rows))
 }
 
 /// How long ago a time was.

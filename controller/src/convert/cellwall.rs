@@ -211,6 +211,7 @@ pub fn defense(object: &crds::ClusterDefense) -> Result<Defense, Faults> {
         pod_cidrs: ranges
             .map(|(i, text)| cidr(&format!("spec.podCIDRs[{i}]"), text))
             .collect::<Result<_, _>>()?,
+        confirmed: spec.confirmed_generation,
     })
 }
 

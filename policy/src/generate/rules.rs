@@ -205,5 +205,6 @@ pub(super) fn switches(dice: &mut Dice) -> Vec<Document> {
         } else {
             Vec::new()
         },
+        confirmed: None,
     })]
 }

@@ -61,4 +61,6 @@ pub struct Defense {
     pub startup: Startup,
     /// Pod ranges, where the Nodes do not tell them; both sources count.
     pub pod_cidrs: Vec<Cidr>,
+    /// The generation that an administrator confirmed, for nodes that wait for that.
+    pub confirmed: Option<i64>,
 }

@@ -318,5 +318,6 @@ fn defense(defense: &Defense) -> Vec<String> {
         each(&mut words, key, (value != default).then_some(value));
     }
     each(&mut words, "range", &defense.pod_cidrs);
+    each(&mut words, "confirmed", defense.confirmed);
     words
 }

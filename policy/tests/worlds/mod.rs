@@ -468,6 +468,7 @@ fn defense(dice: &mut Dice) -> Document {
         local_node: dice.pick(&[LocalNodeMode::Probes, LocalNodeMode::Pass, LocalNodeMode::Enforce]),
         startup: dice.pick(&[Startup::Open, Startup::Guarded, Startup::Guarded, Startup::Closed]),
         pod_cidrs,
+        confirmed: None,
     })
 }
 

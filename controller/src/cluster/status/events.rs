@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use cellwall_crds::{InterceptState, InterceptStatus, InterceptStatusReport};
+use cellwall_crds::{InterceptState, InterceptStatus, InterceptStatusReport, Transition};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -70,6 +70,21 @@ impl Events {
         let note = report.message.clone().unwrap_or_default();
         let warning = state != InterceptState::Normal;
         self.tell(object.object_ref(&()), warning, state.as_str(), &note).await;
+    }
+
+    /// The node's state became another, and who brought it about.
+    pub(super) async fn turned(&self, object: &InterceptStatus, turn: &Transition) {
+        let note = format!(
+            "{} after {}, generation {}, by {}: {}",
+            turn.to.as_str(),
+            turn.from.as_str(),
+            turn.generation,
+            turn.by,
+            turn.message
+        );
+        let warning = turn.to != InterceptState::Normal;
+        self.tell(object.object_ref(&()), warning, turn.to.as_str(), &note)
+            .await;
     }
 
     /// Something about an object of ours.

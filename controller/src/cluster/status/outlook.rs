@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cellwall_crds::Violation;
+use cellwall_datapath::image::Digest;
 use cellwall_policy::model::Name;
 use cellwall_policy::world::World;
 use jiff::Timestamp;
@@ -122,14 +123,13 @@ pub fn policy(mirror: &Mirror) -> Policy {
     policy
 }
 
-/// Sixteen hexadecimal digits that tell policies apart (FNV-1a): not a proof against somebody who tries.
+/// Sixteen hexadecimal digits that tell policies apart.
 pub fn digest(policy: &Policy) -> String {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut digest = Digest::default();
     let mut feed = |bytes: &[u8]| {
+        digest.feed(bytes);
         // A part ends where the next begins.
-        for byte in bytes.iter().chain(&[0xff]) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        digest.feed(&[0xff]);
     };
     for ((kind, name), (uid, generation)) in policy {
         feed(kind.name().as_bytes());
@@ -137,7 +137,7 @@ pub fn digest(policy: &Policy) -> String {
         feed(uid.as_bytes());
         feed(&generation.to_be_bytes());
     }
-    format!("{hash:016x}")
+    digest.to_string()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cellwall_crds::{
-    Condition, ConditionStatus, InterceptState, InterceptStatus, InterceptStatusReport, Reason, set_condition,
+    Condition, ConditionStatus, InterceptState, InterceptStatus, InterceptStatusReport, MapFill, Reason, Transition,
+    set_condition,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use super::events::Events;
 use super::{Outlook, manager, pace};
-use crate::status::State;
+use crate::status::{self, State};
 
 /// A report whose numbers alone changed is written this often.
 const NUMBERS: Duration = Duration::from_mins(1);
@@ -72,9 +73,15 @@ pub(super) async fn follow(client: Client, mut outlook: watch::Receiver<Option<A
         }
         match write(&api, &now.node, &report).await {
             Ok(object) => {
-                if before.and_then(|report| report.state) != report.state {
+                let turns = turns(before, &report);
+                if !turns.is_empty() || before.and_then(|report| report.state) != report.state {
                     let events = events.get_or_insert_with(|| Events::new(&client, &now.node));
-                    events.state_changed(&object, &report).await;
+                    for turn in &turns {
+                        events.turned(&object, turn).await;
+                    }
+                    if turns.is_empty() {
+                        events.state_changed(&object, &report).await;
+                    }
                 }
                 failed = 0;
                 written = Some((report, Instant::now()));
@@ -88,6 +95,15 @@ pub(super) async fn follow(client: Client, mut outlook: watch::Receiver<Option<A
         }
         tokio::time::sleep(pace(now.nodes)).await;
     }
+}
+
+/// The changes of state that a report tells and the one before did not.
+fn turns<'a>(before: Option<&InterceptStatusReport>, report: &'a InterceptStatusReport) -> Vec<&'a Transition> {
+    let told = before
+        .and_then(|before| before.transitions.last())
+        .map(|last| last.time.0);
+    let all = report.transitions.iter();
+    all.filter(|one| told.is_none_or(|told| one.time.0 > told)).collect()
 }
 
 /// When a report is to be written that stands beside the one written last.
@@ -122,6 +138,7 @@ fn telling(report: &InterceptStatusReport) -> impl PartialEq + use<> {
     (
         report.state,
         report.reason,
+        report.transitions.last().map(|one| one.time.clone()),
         conditions,
         counts,
         policy,
@@ -151,11 +168,7 @@ fn report_of(outlook: &Outlook, before: Option<&InterceptStatusReport>) -> Inter
     }
     let count = |number: usize| i64::try_from(number).ok();
     InterceptStatusReport {
-        state: Some(match report.state {
-            State::Normal => InterceptState::Normal,
-            State::Abnormal => InterceptState::Abnormal,
-            State::NormalToBeConfirmed => InterceptState::NormalToBeConfirmed,
-        }),
+        state: Some(state_of(report.state)),
         reason: report.reason.parse().ok(),
         message: Some(bounded(&report.message)),
         enforcing: outlook.enforcing,
@@ -164,12 +177,44 @@ fn report_of(outlook: &Outlook, before: Option<&InterceptStatusReport>) -> Inter
         generation_realised: Some(report.generation_realised.into()),
         policy_time: Some(Time(outlook.current)),
         policy_digest: outlook.digest.clone(),
+        maps_digest: report.policy_hash.clone(),
         pods_protected: count(report.pods_protected),
         pods_not_enforceable: count(report.pods_not_enforceable),
         rules_enabled: count(report.rules_enabled),
         agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         heartbeat_time: Some(now),
+        maps: report.maps.iter().filter_map(fill_of).collect(),
+        transitions: report.transitions.iter().map(transition_of).collect(),
         conditions,
+    }
+}
+
+fn state_of(state: State) -> InterceptState {
+    match state {
+        State::Normal => InterceptState::Normal,
+        State::Abnormal => InterceptState::Abnormal,
+        State::NormalToBeConfirmed => InterceptState::NormalToBeConfirmed,
+    }
+}
+
+fn fill_of(map: &status::MapFill) -> Option<MapFill> {
+    Some(MapFill {
+        name: map.map.clone(),
+        used: map.used.try_into().ok()?,
+        capacity: map.capacity.try_into().ok()?,
+    })
+}
+
+fn transition_of(one: &status::Transition) -> Transition {
+    Transition {
+        // As the server keeps it, so that it is known again.
+        time: Time(jiff::Timestamp::from_second(one.time.as_second()).unwrap_or(one.time)),
+        from: state_of(one.from),
+        to: state_of(one.to),
+        by: bounded(&one.by),
+        reason: one.reason.parse().unwrap_or(Reason::Unrecognised),
+        message: bounded(&one.message),
+        generation: one.generation.into(),
     }
 }
 
@@ -233,6 +278,26 @@ mod tests {
         assert!(due(&report(1, "a"), None) <= Instant::now(), "nothing was written yet");
         tokio::time::advance(HEARTBEAT).await;
         assert!(due(&report(1, "a"), Some(&written)) <= Instant::now(), "long ago");
+    }
+
+    #[test]
+    fn each_change_of_state_is_told_once() {
+        let turn = |second| Transition {
+            time: Time(jiff::Timestamp::from_second(second).unwrap()),
+            from: InterceptState::Normal,
+            to: InterceptState::Abnormal,
+            by: "agent".to_owned(),
+            reason: Reason::Repaired,
+            message: String::new(),
+            generation: 1,
+        };
+        let with = |seconds: &[i64]| InterceptStatusReport {
+            transitions: seconds.iter().map(|second| turn(*second)).collect(),
+            ..report(1, "a")
+        };
+        assert_eq!(turns(None, &with(&[1, 2])).len(), 2);
+        assert_eq!(turns(Some(&with(&[1])), &with(&[1, 2, 3])), [&turn(2), &turn(3)]);
+        assert_eq!(turns(Some(&with(&[1, 2])), &with(&[1, 2])), Vec::<&Transition>::new());
     }
 
     #[test]

@@ -172,6 +172,7 @@ pub(super) fn defense(words: &[&str]) -> Read<Document> {
                 defense.startup = one_of(value, &choices)?;
             }
             ("range", value) => defense.pod_cidrs.push(range(value)?),
+            ("confirmed", value) => defense.confirmed = Some(value.parse().map_err(|_| unknown(word))?),
             _ => return Err(unknown(word)),
         }
     }
