@@ -13,6 +13,7 @@ pub mod memory;
 pub mod numbered;
 pub mod ping;
 pub mod raw;
+pub mod stranger;
 
 pub use agent::{Cluster, patience, pod, wait_for};
 
