@@ -110,7 +110,7 @@ pub struct InterceptStatusReport {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct MapFill {
-    /// Its name.
+    /// Name of the map.
     pub name: String,
     /// Entries in use.
     pub used: i64,
@@ -123,7 +123,7 @@ pub struct MapFill {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct Transition {
-    /// When.
+    /// When it became so.
     #[schemars(schema_with = "crate::schema::time")]
     pub time: Time,
     /// From which state.
