@@ -17,7 +17,10 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Frames of `make judge-frames` for the host build; the kernel judges a tenth of it.
 FRAMES ?= 10000000
 
-.PHONY: help demo test build static image bench fuzz mutants judge-frames test-kernels lint fmt setup clean
+# Arguments of `make bench`, such as BENCH='--rounds 3 --rows UDP'.
+BENCH ?=
+
+.PHONY: help demo test build static image bench bench-compile fuzz mutants judge-frames test-kernels lint fmt setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +49,13 @@ image: ## the container image of it: target/cellwall-image.tar, cellwall:VERSION
 	@scripts/setup.sh build
 	@scripts/image.sh
 
-bench: ## how long compiling and evaluating policy takes, at several sizes
+bench: ## what packets and changes of policy cost, beside no filter and nftables; writes docs/benchmark.md (root, ten minutes)
+	@scripts/need-kernel.sh 'make bench'
+	@scripts/setup.sh bench
+	@cargo build --locked --release --package cellwall-controller --bin cellwall --package cellwall-tests --bin bench
+	@$(AS_ROOT) env CELLWALL_BIN=$(BINARY) $(TARGET)/release/bench --page docs/benchmark.md $(BENCH)
+
+bench-compile: ## how long compiling policy takes, at several sizes, statistically
 	@scripts/setup.sh build
 	@cargo bench --locked --package cellwall-policy
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need and this machine lacks: Debian packages, two Rust toolchains, the eBPF
-# linker; with `all` also what only the checks of `make test` need, Kubernetes among it, with `fuzz` and `mutants` what
-# only these two do. Looks first, so that a second run changes nothing and takes no time. One line for each step. Needs
+# linker; with `all` also what only the checks of `make test` need, Kubernetes among it, with `bench`, `fuzz` and `mutants`
+# what only these do. Looks first, so that a second run changes nothing and takes no time. One line for each step. Needs
 # rustup, for `all` Go, and root (or sudo) only where a Debian package is missing.
 #
-#   scripts/setup.sh [build|all|fuzz|mutants]    all is the default
+#   scripts/setup.sh [build|bench|all|fuzz|mutants]    all is the default
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 SCOPE=${1:-all}
-[[ $SCOPE =~ ^(build|all|fuzz|mutants)$ ]] || { echo "usage: scripts/setup.sh [build|all|fuzz|mutants]" >&2; exit 2; }
+[[ $SCOPE =~ ^(build|bench|all|fuzz|mutants)$ ]] || { echo "usage: scripts/setup.sh [build|bench|all|fuzz|mutants]" >&2; exit 2; }
 
 # NIGHTLY, BPF_LINKER, LLVM: the pins of the eBPF object.
 # shellcheck source=datapath-ebpf/toolchain
@@ -29,6 +29,7 @@ PACKAGES=(
     "llvm-$LLVM-dev=bpf-linker is built against it and needs its library"
     "libpolly-$LLVM-dev=linked by LLVM $LLVM"
 )
+[ "$SCOPE" != bench ] || PACKAGES+=("nftables=the benchmark measures it, too")
 [ "$SCOPE" != fuzz ] || PACKAGES+=("g++=libFuzzer is C++")
 if [ "$SCOPE" = all ]; then
     PACKAGES+=(

@@ -5,9 +5,14 @@
 //! meaning is a new [`ABI_VERSION`], which is part of every pin's name.
 #![no_std]
 #![allow(clippy::inline_always, reason = "the kernel's verifier wants straight code")]
-// Why: aya asks for `unsafe impl Pod` on each type that goes through a map.
+// Why: aya asks for `unsafe impl Pod` on each type that goes through a map, and has no call for batches of entries.
 #![cfg_attr(feature = "user", allow(unsafe_code))]
 
+#[cfg(feature = "user")]
+extern crate std;
+
+#[cfg(feature = "user")]
+pub mod batch;
 pub mod flow;
 pub mod limits;
 pub mod maps;

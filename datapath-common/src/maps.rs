@@ -62,3 +62,5 @@ pub const COARSE_CLOCK: &str = "COARSE_CLOCK";
 pub const FROM_POD: &str = "cellwall_from_pod";
 /// Program at TC egress of the host side: packets to the pod.
 pub const TO_POD: &str = "cellwall_to_pod";
+/// Program that does nothing, for benchmarks.
+pub const NOTHING: &str = "cellwall_nothing";

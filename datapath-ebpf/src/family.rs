@@ -6,8 +6,9 @@ use cellwall_datapath_common::{AddressValue, FlowValue, Versioned};
 use crate::chain::{Chain, walk};
 use crate::judge::Question;
 use crate::layout::{Endpoint, Key4, Key6, LiveFlow};
-use crate::packet::{Packet, low, octet};
+use crate::packet::{Packet, high, low, octet};
 use crate::parse;
+use crate::passed::{Plain, what};
 use crate::scene::Headers;
 use crate::tables::{Full, Tables};
 use crate::verdict::FINE;
@@ -57,11 +58,21 @@ pub trait Family: Copy + 'static {
     const NUMBER: u8;
     /// ICMP's protocol number.
     const ICMP: u8;
+    /// Offset of the transport header where no options or extension headers lie before it.
+    const PLAIN: usize;
 
     /// Reads the IP header and all that lies before the transport header.
     fn parse<P: Packet>(packet: P, h: &mut Headers<Self::Address>) -> Result<bool, u32>;
     /// Words of the transport header; straight where no options or extension headers lie before it.
     fn transport<P: Packet, const N: usize>(packet: P, at: u32) -> Option<[u32; N]>;
+    /// Both ports where no options or extension headers lie before them.
+    fn ports<P: Packet>(packet: P) -> Option<[u32; 1]>;
+    /// What tells a whole packet without options or extension headers from others; none where it is not such a one.
+    fn plain<P: Packet>(packet: P) -> Option<Plain<Self::Address>>;
+    /// Writes an address into four words.
+    fn put(address: &Self::Address, words: &mut [u32; 4]);
+    /// Whether these words are the address.
+    fn is(address: &Self::Address, words: &[u32; 4]) -> bool;
     /// Reads the header of a packet quoted at `at`; none where it is not whole or is of a later fragment.
     fn quoted<P: Packet>(packet: P, at: u32, end: u32, quoted: &mut Quoted<Self::Address>) -> Option<()>;
     /// This CPU's place for a quoted packet.
@@ -118,6 +129,7 @@ impl Family for V4 {
     type Key = Key4;
     const NUMBER: u8 = 4;
     const ICMP: u8 = protocol::ICMP;
+    const PLAIN: usize = PLAIN_4;
 
     #[inline(always)]
     fn parse<P: Packet>(packet: P, h: &mut Headers<u32>) -> Result<bool, u32> {
@@ -131,6 +143,38 @@ impl Family for V4 {
         } else {
             packet.words::<N>(at)
         }
+    }
+
+    #[inline(always)]
+    fn ports<P: Packet>(packet: P) -> Option<[u32; 1]> {
+        packet.fixed::<PLAIN_4, 1>()
+    }
+
+    #[inline(always)]
+    fn plain<P: Packet>(packet: P) -> Option<Plain<u32>> {
+        // From the type of the frame on: words are read where the headers' own begin.
+        let words = packet.fixed::<12, 7>()?;
+        let (version, place) = (low(words[0]) >> 8, high(words[2]));
+        if high(words[0]) != 0x0800 || version != 0x45 || place & 0x3fff != 0 {
+            return None;
+        }
+        let rest = packet.fixed::<26, 3>()?;
+        Some(Plain {
+            what: what::<Self>(octet(words[2], 3)),
+            ports: rest[2],
+            source: rest[0],
+            destination: rest[1],
+        })
+    }
+
+    #[inline(always)]
+    fn put(address: &u32, words: &mut [u32; 4]) {
+        words[0] = *address;
+    }
+
+    #[inline(always)]
+    fn is(address: &u32, words: &[u32; 4]) -> bool {
+        words[0] == *address
     }
 
     #[inline(always)]
@@ -265,6 +309,7 @@ impl Family for V6 {
     type Key = Key6;
     const NUMBER: u8 = 6;
     const ICMP: u8 = protocol::ICMPV6;
+    const PLAIN: usize = PLAIN_6;
 
     #[inline(always)]
     fn parse<P: Packet>(packet: P, h: &mut Headers<[u32; 4]>) -> Result<bool, u32> {
@@ -278,6 +323,36 @@ impl Family for V6 {
         } else {
             packet.words::<N>(at)
         }
+    }
+
+    #[inline(always)]
+    fn ports<P: Packet>(packet: P) -> Option<[u32; 1]> {
+        packet.fixed::<PLAIN_6, 1>()
+    }
+
+    #[inline(always)]
+    fn plain<P: Packet>(packet: P) -> Option<Plain<[u32; 4]>> {
+        let [kind] = packet.fixed::<12, 1>()?;
+        let words = packet.fixed::<14, 11>()?;
+        if high(kind) != 0x86dd || octet(words[0], 0) >> 4 != 6 {
+            return None;
+        }
+        Some(Plain {
+            what: what::<Self>(octet(words[1], 2)),
+            ports: words[10],
+            source: [words[2], words[3], words[4], words[5]],
+            destination: [words[6], words[7], words[8], words[9]],
+        })
+    }
+
+    #[inline(always)]
+    fn put(address: &[u32; 4], words: &mut [u32; 4]) {
+        *words = *address;
+    }
+
+    #[inline(always)]
+    fn is(address: &[u32; 4], words: &[u32; 4]) -> bool {
+        Self::same(address, words)
     }
 
     #[inline(always)]

@@ -28,6 +28,7 @@ pub mod layout;
 pub mod memory;
 pub mod packet;
 pub mod parse;
+pub mod passed;
 pub mod path;
 pub mod quote;
 pub mod scene;

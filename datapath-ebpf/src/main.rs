@@ -47,6 +47,12 @@ fn cellwall_to_pod(context: TcContext) -> i32 {
     }
 }
 
+/// Does nothing: what a hook costs by itself, beside which the other two are measured. Nobody attaches it but a benchmark.
+#[classifier]
+const fn cellwall_nothing(_context: TcContext) -> i32 {
+    NEXT
+}
+
 /// The kernel asks for a GPL-compatible licence only where a program calls a GPL-only helper. These call none: from
 /// Linux 5.8 on, time, packet, map, per-CPU, loop and ring buffer helpers are free of that condition.
 // SAFETY: the section and the symbol are what a loader looks for, and nothing else defines them.

@@ -21,6 +21,14 @@ pub trait Packet: Copy {
     /// its length.
     fn is_segmented(self) -> bool;
 
+    /// The number that the packet bears within this node (`tc_index`).
+    fn tag(self) -> u32 {
+        0
+    }
+
+    /// Gives it another one.
+    fn set_tag(self, _tag: u32) {}
+
     /// `N` words at the fixed offset `AT`, as they lie in memory: straight from the linear part where they are in it,
     /// else by a copy; none where the frame ends before.
     fn fixed<const AT: usize, const N: usize>(self) -> Option<[u32; N]>;

@@ -15,7 +15,7 @@ use crate::tables::Tables;
 use crate::tell::{NO_PEER, conclude, drops, how, outcome};
 use crate::track::{ask, established, go_on, known, open, step};
 use crate::verdict::{FINE, action, passing, reason, refusal};
-use crate::{arp, quote, transport, who};
+use crate::{arp, passed, quote, transport, who};
 
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
@@ -52,17 +52,23 @@ static NOBODY: Endpoint = Endpoint {
 
 #[inline(always)]
 fn run<T: Tables, P: Packet>(tables: T, packet: P, hook: u8) -> bool {
-    let now = tables.now();
+    if hook == hook::FROM_POD {
+        packet.set_tag(0);
+    }
     let Some(active) = who::active(tables) else {
         let index = reason_index(u32::from(hook), action::DROP, 1, reason::INTERNAL);
-        tables.count_reason(index, 1, packet.bytes(), now);
+        tables.count_reason(index, 1, packet.bytes(), tables.now());
         return false;
     };
     if active.switches & switches::OFF != 0 {
         let index = reason_index(u32::from(hook), action::PASS, 0, reason::OFF);
-        tables.count_reason(index, 0, packet.bytes(), now);
+        tables.count_reason(index, 0, packet.bytes(), tables.now());
         return true;
     }
+    if hook == hook::TO_POD && passed::is_noted(tables, packet, &active) {
+        return true;
+    }
+    let now = tables.now();
     let ifindex = packet.ifindex();
     let (endpoint, slot) = who::endpoint(tables, ifindex, active.generation).unwrap_or((&NOBODY, u32::MAX));
     #[allow(clippy::cast_possible_truncation, reason = "ticks wrap")]
@@ -177,7 +183,7 @@ fn datagram<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene
         return conclude::<F, T>(tables, scene, h);
     }
     let is_rare = is_special::<F>(h) || h.fragment != fragment::WHOLE;
-    if !is_rare && established::<F, T>(tables, scene, h).is_some() {
+    if !is_rare && established::<F, T, P>(tables, packet, scene, h).is_some() {
         return true;
     }
     if !is_rare || rare::<F, T, P>(tables, packet, scene, h) {
@@ -186,7 +192,14 @@ fn datagram<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene
             remember(tables, scene);
         }
     }
-    conclude::<F, T>(tables, scene, h)
+    let passes = conclude::<F, T>(tables, scene, h);
+    if passes
+        && !is_rare
+        && let Some(scratch) = tables.scratch()
+    {
+        passed::note::<F, T, P>(tables, packet, scene, h, scratch.outcome.toward);
+    }
+    passes
 }
 
 /// Fragments, neighbour discovery, group membership, router messages. Answers whether the packet is still to be

@@ -5,6 +5,7 @@ use cellwall_datapath_common::{FragmentValue, Record, hook, policy::endpoint_fla
 use crate::family::Quoted;
 use crate::judge::Question;
 use crate::layout::{Endpoint, Key4, Key6, TrainKey};
+use crate::passed::{NOTES, Passed};
 use crate::who::Found;
 
 /// Where, when and under which generation a packet was met.
@@ -71,6 +72,10 @@ pub struct Scratch {
     pub train: TrainKey,
     /// Its value.
     pub train_value: FragmentValue,
+    /// Packets that from-pod let through last, by the low bits of their numbers.
+    pub passed: [Passed; NOTES],
+    /// The last of these numbers.
+    pub passed_last: u32,
     /// A number on its way through [`crate::packet::Packet::forget`].
     pub number: u32,
 }
@@ -116,6 +121,8 @@ pub struct Outcome {
     pub peer: u32,
     /// How it came about: [`crate::tell::how`].
     pub how: u32,
+    /// Interface of the pod of this node that a flow let through by from-pod leads to, 0 without.
+    pub toward: u32,
 }
 
 impl Scene {

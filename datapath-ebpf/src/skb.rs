@@ -67,6 +67,17 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn tag(self) -> u32 {
+        field!(self, tc_index)
+    }
+
+    #[inline(always)]
+    fn set_tag(self, tag: u32) {
+        // SAFETY: the context is valid for as long as the program runs; this field of it is the programs' to write.
+        unsafe { (*self.0).tc_index = tag }
+    }
+
+    #[inline(always)]
     fn fixed<const AT: usize, const N: usize>(self) -> Option<[u32; N]> {
         let (data, end) = (field!(self, data) as usize, field!(self, data_end) as usize);
         if data + AT + 4 * N <= end {

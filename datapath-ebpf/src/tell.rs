@@ -48,6 +48,7 @@ pub fn outcome<T: Tables>(tables: T, cell: Cell, peer: u32, how: u32) {
             back: 0,
             peer,
             how,
+            toward: 0,
         };
     }
 }

@@ -11,4 +11,5 @@ mod hostile;
 mod icmp;
 mod judging;
 mod parsing;
+mod passed;
 mod world;

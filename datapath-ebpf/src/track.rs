@@ -7,6 +7,8 @@ use crate::family::Family;
 use crate::guard::is_to_itself;
 use crate::judge::Question;
 use crate::layout::LiveFlow;
+use crate::packet::Packet;
+use crate::passed;
 use crate::scene::{Headers, Outcome, Scene, fragment, kind, tcp};
 use crate::tables::Tables;
 use crate::tell::{NO_PEER, count, drops, how, outcome};
@@ -77,7 +79,12 @@ const fn is_forward(flags: u32, lo: bool) -> bool {
 
 /// A packet of a live, answered flow that needs no second thought: one lookup. None where it does need one.
 #[inline(always)]
-pub fn established<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Address>) -> Option<()> {
+pub fn established<F: Family, T: Tables, P: Packet>(
+    tables: T,
+    packet: P,
+    scene: &Scene,
+    h: &Headers<F::Address>,
+) -> Option<()> {
     if h.fragment != fragment::WHOLE || h.is_syn() {
         return None;
     }
@@ -100,6 +107,7 @@ pub fn established<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F
     if !is_silent(scene, flags, other, forward) {
         count(tables, scene, cell, false, 0);
     }
+    passed::note::<F, T, P>(tables, packet, scene, h, passed::toward(scene, flags, other));
     Some(())
 }
 
@@ -335,6 +343,8 @@ pub fn go_on<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Addr
     note(scene, h, flow, flags, lo, forward);
     scratch.outcome.peer = flow.peer();
     scratch.outcome.how = how;
+    let (_, other) = flow.interfaces(lo == scene.is_from_pod());
+    scratch.outcome.toward = passed::toward(scene, flags, other);
     if !drops(scene, cell) {
         promote::<F, T>(tables, h, key, flow, forward);
     }
@@ -395,10 +405,12 @@ pub fn open<F: Family, T: Tables>(
     let lasts = step != step::ALONE
         && (h.kind != kind::TCP || h.detail & tcp::RST == 0)
         && (scene.is_from_pod() || !F::is_multicast(&h.destination));
+    let mut toward = 0;
     if lasts && !drops(scene, cell) {
         if from_neighbour && forward {
             flags |= flow_flags::LATE;
         }
+        toward = passed::toward(scene, flags, ifindex);
         enter::<F, T>(tables, scene, h, place, flags, forward, cell, question);
     } else if from_neighbour {
         how |= how::SILENT;
@@ -408,6 +420,7 @@ pub fn open<F: Family, T: Tables>(
         back: 0,
         peer: question.found.peer,
         how,
+        toward,
     };
 }
 

@@ -11,10 +11,12 @@ mod dice;
 mod pools;
 mod questions;
 mod rules;
+mod scale;
 
 pub use aimed::{aimed_questions, aimed_questions_by, crowd, crowd_by};
 pub use dice::Dice;
 pub use questions::{flow_questions, questions, questions_by};
+pub use scale::Scale;
 
 use crate::model::Name;
 use crate::world::{Document, DocumentKey, World};

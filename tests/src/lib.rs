@@ -3,6 +3,7 @@
 //! What stands on the lab needs root and fails without it: a test that did not run is never a pass.
 
 pub mod agent;
+pub mod bench;
 pub mod blast;
 pub mod cluster;
 pub mod frames;

@@ -1,10 +1,12 @@
 //! The real kernel behind the port: an instance's pinned maps.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapError};
 use cellwall_datapath_common::Active;
+use cellwall_datapath_common::batch::{Batch, batch};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::OpenError;
@@ -16,9 +18,16 @@ use crate::port::{Entries, Kernel, KernelError, MapName, Operation};
 /// microseconds with softirqs off; readers check seals besides.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// Entries given to the kernel at once; more bring nothing, and hold up whoever waits for the same locks.
+const BATCH: usize = 1_024;
+/// Fewer entries than this are written singly.
+const FEW: usize = 4;
+
 /// The maps of an instance, by name.
 pub struct Maps {
     tables: Vec<(MapName, u32, Box<dyn Table>)>,
+    /// The same maps, for batches.
+    descriptors: Vec<(MapName, OwnedFd)>,
 }
 
 impl Maps {
@@ -34,15 +43,44 @@ impl Maps {
     /// Every map, with its capacity, from where `take` has it.
     pub(crate) fn gather(mut take: impl FnMut(MapName) -> Result<(Map, u32), MapError>) -> Result<Self, OpenError> {
         let mut tables = Vec::with_capacity(MapName::ALL.len());
+        let mut descriptors = Vec::with_capacity(MapName::ALL.len());
         for map in MapName::ALL {
             let failed = |source| OpenError::Map {
                 name: map.name(),
                 source,
             };
             let (taken, capacity) = take(*map).map_err(failed)?;
+            if let Some(data) = data_of(&taken) {
+                let own = data.fd().as_fd().try_clone_to_owned();
+                descriptors.push((*map, own.map_err(MapError::IoError).map_err(failed)?));
+            }
             tables.push((*map, capacity, wrap(*map, taken).map_err(failed)?));
         }
-        Ok(Self { tables })
+        Ok(Self { tables, descriptors })
+    }
+
+    /// Does it to as many entries as the kernel takes in batches, from the first on; what is left, the caller does
+    /// singly, and meets any error there.
+    fn in_batches(&self, what: Batch, entries: &Entries) -> usize {
+        let map = entries.map();
+        let Some((_, descriptor)) = self.descriptors.iter().find(|(name, _)| *name == map) else {
+            return 0;
+        };
+        if entries.len() < FEW {
+            return 0;
+        }
+        let (key_size, value_size) = (map.key_size(), map.value_size());
+        let mut done = 0;
+        let keys = entries.keys().chunks(BATCH * key_size);
+        for (keys, values) in keys.zip(entries.values().chunks(BATCH * value_size)) {
+            let count = u32::try_from(keys.len() / key_size).unwrap_or(0);
+            let (some, answer) = batch(descriptor.as_fd(), what, (keys, key_size), (values, value_size), count);
+            done += some as usize;
+            if answer.is_err() {
+                break;
+            }
+        }
+        done
     }
 
     fn table(&self, map: MapName, operation: Operation) -> Result<(u32, &dyn Table), KernelError> {
@@ -81,8 +119,9 @@ impl Kernel for Maps {
 
     fn update(&mut self, entries: &Entries) -> Result<(), KernelError> {
         let map = entries.map();
+        let done = self.in_batches(Batch::Update, entries);
         let table = self.table_mut(map, Operation::Update)?;
-        for (key, value) in entries.iter() {
+        for (key, value) in entries.iter().skip(done) {
             let failed = |errno| KernelError::new(Operation::Update, Some(map), Some(key), errno);
             table.update(key, value).map_err(failed)?;
         }
@@ -91,8 +130,9 @@ impl Kernel for Maps {
 
     fn delete(&mut self, keys: &Entries) -> Result<(), KernelError> {
         let map = keys.map();
+        let done = self.in_batches(Batch::Delete, keys);
         let table = self.table_mut(map, Operation::Delete)?;
-        for (key, _) in keys.iter() {
+        for (key, _) in keys.iter().skip(done) {
             let failed = |errno| KernelError::new(Operation::Delete, Some(map), Some(key), errno);
             table.delete(key).map_err(failed)?;
         }
@@ -136,6 +176,16 @@ impl Kernel for Maps {
             }
         }
         Ok(())
+    }
+}
+
+/// What is behind a map of one of our kinds.
+fn data_of(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => {
+            Some(data)
+        }
+        _ => None,
     }
 }
 

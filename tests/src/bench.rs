@@ -1,0 +1,19 @@
+//! What a packet filter costs: the same traffic between the same two pods under one filter after the other, single runs
+//! of the programs in the kernel, and how long changes of policy take. `make bench` prints and writes what comes of it.
+
+mod figures;
+mod filters;
+mod manifests;
+mod nft;
+mod page;
+mod policy;
+mod runs;
+mod sockets;
+mod traffic;
+
+pub use figures::{Figure, Spread};
+pub use filters::{Filter, Stand};
+pub use page::{Column, Page, Place};
+pub use policy::{Sizes, policy, replaced};
+pub use runs::runs;
+pub use traffic::{Row, Traffic};

@@ -1,0 +1,240 @@
+//! How long changes of policy take, from documents in hand to the flip in the kernel's maps, and what all of it takes in
+//! memory. Each size runs in a process of its own, so that memory is its own too.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use cellwall_datapath::apply::Realiser;
+use cellwall_datapath::kernel::{Instance, Options, Place, uninstall};
+use cellwall_policy::compile::Compiler;
+use cellwall_policy::generate::Scale;
+use cellwall_policy::world::DocumentKey;
+
+use super::{Figure, Spread};
+use crate::memory;
+
+/// What is compiled and written.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Sizes {
+    /// Pods of the cluster
+    #[arg(long, default_value_t = 10_000)]
+    pub pods: usize,
+    /// Rules
+    #[arg(long, default_value_t = 10_000)]
+    pub rules: usize,
+    /// Changes of each kind
+    #[arg(long, default_value_t = 200)]
+    pub changes: usize,
+}
+
+/// Every figure of several numbers of pods.
+pub fn policy(pods: &[usize], changes: usize) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for pods in pods {
+        let own = std::env::current_exe()?;
+        let output = Command::new(own)
+            .args(["policy", "--pods", &pods.to_string(), "--changes", &changes.to_string()])
+            .stderr(Stdio::inherit())
+            .output()?;
+        ensure!(output.status.success(), "the figures of {pods} pods: {}", output.status);
+        figures.extend(serde_json::from_slice::<Vec<Figure>>(&output.stdout).context("figures as JSON")?);
+    }
+    Ok(figures)
+}
+
+impl Sizes {
+    /// Measures these sizes in this process.
+    pub fn measure(self) -> anyhow::Result<Vec<Figure>> {
+        super::sockets::pin(0);
+        let place = Place::new(&format!("cwbench-{}", std::process::id()))?;
+        let done = self.on(&place);
+        uninstall(&place)?;
+        done
+    }
+
+    fn on(self, place: &Place) -> anyhow::Result<Vec<Figure>> {
+        let Self { pods, rules, .. } = self;
+        let empty = resident();
+        let scale = Scale::new(pods, rules, false);
+        let world = resident();
+        let mut bench = Bench::open(scale, place)?;
+        let began = Instant::now();
+        let first = bench.compiler.update(&bench.scale.world, &[], &bench.scale.links, 1);
+        let compiled = began.elapsed();
+        let with_all = resident();
+        let began = Instant::now();
+        bench.realiser.want(first.changes);
+        let report = bench.realiser.realise(bench.instance.maps_mut())?;
+        let written = began.elapsed();
+        bench.settle()?;
+        let of = format!("{pods} pods × {rules} rules");
+        let big = pods >= 100_000;
+        let bar = |figure: Figure, most| if big { figure.at_most(most) } else { figure };
+        let mut figures = vec![
+            bar(
+                Figure::one(format!("{of}: compiled from nothing"), ms(compiled), "ms"),
+                2_000.0,
+            ),
+            Figure::one(
+                format!("{of}: compiled, for each pod"),
+                ms(compiled) * 1e6 / number(pods),
+                "ns",
+            ),
+            Figure::one(
+                format!("{of}: written into empty maps ({} writes)", report.total()),
+                ms(written),
+                "ms",
+            ),
+            Figure::one(
+                format!("{of}: memory of the documents"),
+                mib(world - empty.min(world)),
+                "MiB",
+            ),
+            bar(
+                Figure::one(
+                    format!("{of}: memory of documents and compiled state, all changes at hand"),
+                    mib(with_all),
+                    "MiB",
+                ),
+                200.0,
+            ),
+            Figure::one(format!("{of}: memory of the maps"), mib(memory::of_maps(place)), "MiB"),
+        ];
+        figures.extend(bench.changes(self.changes, &of)?);
+        drop(bench);
+        Ok(figures)
+    }
+}
+
+/// A cluster, what was compiled of it, and the kernel.
+struct Bench {
+    scale: Scale,
+    compiler: Compiler,
+    instance: Instance,
+    realiser: Realiser,
+}
+
+impl Bench {
+    fn open(scale: Scale, place: &Place) -> anyhow::Result<Self> {
+        let (instance, _) = Instance::open(place.clone(), Options::default())?;
+        let realiser = Realiser::adopt(instance.maps())?;
+        Ok(Self {
+            scale,
+            compiler: Compiler::new("node-0"),
+            instance,
+            realiser,
+        })
+    }
+
+    fn settle(&mut self) -> anyhow::Result<()> {
+        self.realiser.settle(self.instance.maps_mut())?;
+        Ok(())
+    }
+
+    /// Realises a world in which these changed. Answers the time until the flip, and the writes.
+    fn realise(&mut self, touched: &[DocumentKey]) -> anyhow::Result<(f64, u64)> {
+        let began = Instant::now();
+        let generation = self.realiser.next_generation();
+        let update = self
+            .compiler
+            .update(&self.scale.world, touched, &self.scale.links, generation);
+        self.realiser.want(update.changes);
+        let report = self.realiser.realise(self.instance.maps_mut())?;
+        let took = ms(began.elapsed());
+        // Waited for by the agent, too, after each change.
+        self.settle()?;
+        Ok((took, report.total() as u64))
+    }
+
+    fn changes(&mut self, count: usize, of: &str) -> anyhow::Result<Vec<Figure>> {
+        let pod = self.many(
+            count,
+            |scale, odd| if odd { scale.pod_comes() } else { scale.pod_goes() },
+        )?;
+        let label = self.many(count, Scale::pod_changes)?;
+        let rule = self.many(count, Scale::rule_changes)?;
+        let object = self.many(count / 4, |scale, _| scale.object_changes())?;
+        let mut figures = Vec::new();
+        for (what, (times, writes), most) in [
+            ("a pod comes or goes", pod, 50.0),
+            ("a pod gets other labels", label, 50.0),
+            ("a rule changes", rule, 10.0),
+            ("an object changes", object, f64::INFINITY),
+        ] {
+            let name = format!("{of}: {what}, to the flip");
+            let median = Figure::new(
+                format!("{name} (median of {count}, {writes} writes)"),
+                Spread::of(times.clone()),
+                "ms",
+            );
+            figures.push(if what.starts_with("a rule") {
+                median.at_most(1.0)
+            } else {
+                median
+            });
+            let p99 = Figure::one(format!("{name} (99 in 100)"), Spread::quantile(times, 0.99), "ms");
+            figures.push(if most.is_finite() { p99.at_most(most) } else { p99 });
+        }
+        Ok(figures)
+    }
+
+    /// Changes one after the other: the time of each, and the median of their writes.
+    fn many(
+        &mut self,
+        count: usize,
+        change: impl Fn(&mut Scale, bool) -> DocumentKey,
+    ) -> anyhow::Result<(Vec<f64>, u64)> {
+        let (mut times, mut writes) = (Vec::new(), Vec::new());
+        for round in 0..count {
+            let key = change(&mut self.scale, round % 2 == 0);
+            let (took, written) = self.realise(&[key])?;
+            times.push(took);
+            writes.push(written);
+        }
+        writes.sort_unstable();
+        Ok((times, writes.get(count / 2).copied().unwrap_or(0)))
+    }
+}
+
+/// A policy of ten thousand entries, one for each of as many peers, of which every one changes at once.
+pub fn replaced(rounds: usize) -> anyhow::Result<Vec<Figure>> {
+    let place = Place::new(&format!("cwbench-{}", std::process::id()))?;
+    let done = replaced_on(&place, rounds);
+    uninstall(&place)?;
+    done
+}
+
+fn replaced_on(place: &Place, rounds: usize) -> anyhow::Result<Vec<Figure>> {
+    const ENTRIES: usize = 10_000;
+    let mut bench = Bench::open(Scale::singles(ENTRIES), place)?;
+    bench.realise(&[])?;
+    let (mut times, mut written) = (Vec::new(), 0);
+    for _ in 0..rounds {
+        let touched = bench.scale.all_rules_turn();
+        let (took, writes) = bench.realise(&touched)?;
+        times.push(took);
+        written = writes;
+    }
+    let name = format!("a policy of {ENTRIES} entries replaced by another ({written} writes), to the flip");
+    Ok(vec![Figure::new(name, Spread::of(times), "ms").at_most(5.0)])
+}
+
+/// Resident memory of this process.
+fn resident() -> u64 {
+    memory::resident(std::process::id())
+}
+
+fn ms(time: std::time::Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[allow(clippy::cast_precision_loss, reason = "sizes of memory")]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "numbers of pods")]
+fn number(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,130 @@
+//! `make bench`: everything in one run, one table, one page. Needs root, `nft` and `ip`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cellwall_policy::generate::Dice;
+use cellwall_tests::bench::{Column, Filter, Page, Place, Row, Sizes, Stand, policy, replaced, runs};
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
+    /// Rounds of all traffic
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Milliseconds of each measurement
+    #[arg(long, default_value_t = 200)]
+    slice: u64,
+    /// Rows whose name has one of these in it; none: all
+    #[arg(long, value_delimiter = ';')]
+    rows: Vec<String>,
+    /// Filters whose name has one of these in it; none: all. "no filter" is always among them
+    #[arg(long, value_delimiter = ';')]
+    filters: Vec<String>,
+    /// Parts to leave out: traffic, runs, policy
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// Changes of each kind, in the part about policy
+    #[arg(long, default_value_t = 200)]
+    changes: usize,
+    /// File to write the page to
+    #[arg(long)]
+    page: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// The figures about changes of policy for one size, as JSON: called by itself
+    #[command(hide = true)]
+    Policy(Sizes),
+}
+
+impl Args {
+    fn wants(&self, part: &str) -> bool {
+        !self.without.iter().any(|one| one == part)
+    }
+
+    fn filters(&self) -> Vec<Filter> {
+        let wanted = |filter: &Filter| *filter == Filter::Nothing || is_among(&filter.name(), &self.filters);
+        Filter::ALL.into_iter().filter(wanted).collect()
+    }
+}
+
+fn is_among(name: &str, wanted: &[String]) -> bool {
+    wanted.is_empty() || wanted.iter().any(|one| name.contains(one.as_str()))
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    if let Some(Part::Policy(sizes)) = args.part {
+        serde_json::to_writer(std::io::stdout(), &sizes.measure()?)?;
+        return Ok(());
+    }
+    let mut page = Page {
+        rounds: args.rounds,
+        ..Page::default()
+    };
+    if args.wants("traffic") || args.wants("runs") {
+        packets(&args, &mut page)?;
+    }
+    if args.wants("policy") {
+        eprintln!("changes of policy");
+        let mut figures = replaced(args.rounds)?;
+        figures.extend(policy(&[1_000, 10_000, 100_000], args.changes)?);
+        page.figures.push(("Changes of policy".to_owned(), figures));
+    }
+    let text = page.markdown(&Place::here()?);
+    print!("{text}");
+    if let Some(path) = &args.page {
+        std::fs::write(path, text)?;
+    }
+    Ok(())
+}
+
+/// Traffic under every filter, then single runs on the agents that are there.
+fn packets(args: &Args, page: &mut Page) -> anyhow::Result<()> {
+    let filters = args.filters();
+    let mut stands = Vec::new();
+    for (number, filter) in filters.iter().enumerate() {
+        eprintln!("putting up: {}", filter.name());
+        stands.push(Stand::new(*filter, number)?);
+    }
+    if args.wants("traffic") {
+        traffic(args, &stands, page)?;
+        let agents = stands.iter().filter_map(|stand| stand.memory().transpose());
+        let figures = agents.collect::<anyhow::Result<Vec<_>>>()?;
+        page.figures
+            .push(("Memory after the traffic".to_owned(), figures.concat()));
+    }
+    if args.wants("runs") {
+        eprintln!("single runs");
+        page.figures.push((
+            "Single runs in the kernel (BPF_PROG_TEST_RUN), above the empty program".to_owned(),
+            runs(&stands)?,
+        ));
+    }
+    Ok(())
+}
+
+fn traffic(args: &Args, stands: &[Stand], page: &mut Page) -> anyhow::Result<()> {
+    let slice = Duration::from_millis(args.slice);
+    let mut dice = Dice::new(u64::from(std::process::id()));
+    for row in Row::all().filter(|row| is_among(&row.name(), &args.rows)) {
+        eprintln!("{}", row.name());
+        let mut values: Vec<Column> = stands.iter().map(|stand| (stand.filter, Vec::new())).collect();
+        for _ in 0..args.rounds {
+            let mut order: Vec<usize> = (0..stands.len()).collect();
+            for last in (1..order.len()).rev() {
+                let other = usize::try_from(dice.between(0, last as u64))?;
+                order.swap(last, other);
+            }
+            for at in order {
+                values[at].1.push(row.measure(&stands[at], slice)?);
+            }
+        }
+        page.cells.push((row, values));
+    }
+    Ok(())
+}
