@@ -4,6 +4,8 @@
 //! is replaced leaves maps, programs and links as they are, and the next one takes them over. New programs are
 //! loaded against the pinned maps and put into the pinned links in place (case 67).
 
+mod anchors;
+mod build;
 mod features;
 mod load;
 mod maps;
@@ -31,7 +33,10 @@ pub use uninstall::{Removed, uninstall};
 pub(crate) use load::{Programs, load_double};
 pub(crate) use place::{make, names, rename, unpin};
 
-use crate::attach::{AttachError, Hook, Mechanism};
+use anchors::Anchors;
+use build::Build;
+
+use crate::attach::{AttachError, HOOKS, Hook, Mechanism};
 
 /// Why an instance cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +141,8 @@ pub struct Instance {
     pub(crate) mechanism: Mechanism,
     maps: Maps,
     options: Options,
-    _lock: Lock,
+    anchors: Anchors,
+    lock: Lock,
 }
 
 impl Instance {
@@ -152,22 +158,40 @@ impl Instance {
             Programs::disown(&place)?;
         }
         let mechanism = options.mechanism.unwrap_or_else(Mechanism::of_this_kernel);
+        let build = Build::of(object(&options));
+        if pinned == shape::names().count()
+            && let Some(programs) = build.pinned(&place)?
+        {
+            let (maps, anchors) = (Maps::open(&place)?, Anchors::hold(&place)?);
+            let instance = Self {
+                place,
+                programs,
+                mechanism,
+                maps,
+                options,
+                anchors,
+                lock,
+            };
+            return Ok((instance, Opening::Adopted));
+        }
         let programs = load_programs(&place, &options)?;
         for name in shape::names() {
             if !shape::check(&place, name, &options.capacities)? {
                 return Err(OpenError::NoMap { name });
             }
         }
-        let maps = Maps::open(&place)?;
+        let (maps, anchors) = (Maps::open(&place)?, Anchors::hold(&place)?);
         let mut instance = Self {
             place,
             programs,
             mechanism,
             maps,
             options,
-            _lock: lock,
+            anchors,
+            lock,
         };
         let opening = instance.take_over(pinned > 0)?;
+        build.mark(&instance.place, &instance.programs)?;
         Ok((instance, opening))
     }
 
@@ -229,6 +253,27 @@ impl Instance {
         Ok((info.id(), info.tag()))
     }
 
+    /// Puts back pins of maps and programs that somebody removed, so that the next agent finds what is in force; answers
+    /// how many. Links are for [`Instance::attach`] to put back: without its pin one is gone.
+    pub fn pin_again(&mut self) -> Result<usize, OpenError> {
+        let missing = |hook| !self.place.program(hook).exists();
+        let programs = HOOKS.into_iter().filter(|hook| missing(*hook)).count();
+        let maps = shape::names().filter(|name| !self.place.map(name).exists()).count();
+        if programs + maps == 0 {
+            return Ok(0);
+        }
+        self.place.mount()?;
+        self.place.prepare()?;
+        // A directory that was removed has taken our lock along.
+        if !self.lock.is_of(&self.place) {
+            self.lock = self.place.lock()?;
+        }
+        let pinned = self.anchors.pin(&self.place)?;
+        let again = self.programs.pin(&self.place)?;
+        Build::of(object(&self.options)).mark(&self.place, &self.programs)?;
+        Ok(pinned + again)
+    }
+
     /// Takes every other version of the instance out of the kernel. To be called when this one's policy is in force:
     /// until then both judge, and what either drops is dropped.
     pub fn retire_others(&mut self) -> Result<Removed, AttachError> {
@@ -257,8 +302,11 @@ fn allow_memory() {
 }
 
 fn load_programs(place: &Place, options: &Options) -> Result<Programs, OpenError> {
-    let object = options.object.as_deref().unwrap_or(load::OBJECT);
-    Programs::load(place, object, &options.capacities)
+    Programs::load(place, object(options), &options.capacities)
+}
+
+fn object(options: &Options) -> &[u8] {
+    options.object.as_deref().unwrap_or(load::OBJECT)
 }
 
 /// Number of a hook in the ABI.

@@ -421,6 +421,41 @@ fn case_66_an_older_layout_goes_when_the_new_one_says_so_and_a_strangers_file_st
 }
 
 #[test]
+fn from_one_layout_to_the_next_and_back_both_judge_until_the_old_one_goes_and_no_packet_finds_a_gap() {
+    for mechanism in mechanisms() {
+        let mut node = Node::new();
+        let (place, pod) = (node.place(), node.pod("veth-0", 1));
+        let link = node.link("veth-0");
+        node.within(|| {
+            let (mut instance, _) = open_off(&place, options(mechanism));
+            instance.attach(&link).unwrap();
+            switch(&mut instance, 0);
+        });
+        let flood = Flood::start(&node, &pod);
+        for version in [place.version() + 1, place.version()] {
+            let next = place.of_version(version);
+            node.within(|| {
+                let (mut instance, opening) = Instance::open(next.clone(), options(mechanism)).unwrap();
+                // A filter is known by its instance alone: there the new programs take the old ones' place at once.
+                let expected = match mechanism {
+                    Mechanism::Tcx => Opening::First,
+                    Mechanism::Clsact => Opening::Replaced { hooks: 2 },
+                };
+                assert_eq!(opening, expected);
+                assert_eq!(place.versions().unwrap().len(), 2, "{mechanism:?}");
+                instance.attach(&link).unwrap();
+                assert!(instance.retire_others().unwrap().any(), "{mechanism:?}");
+                assert!(sound(&instance.inspect(&link).unwrap()), "{mechanism:?}");
+            });
+            assert_eq!(place.versions().unwrap(), [next], "{mechanism:?}");
+        }
+        assert_eq!(flood.received(), 0, "{mechanism:?}");
+        node.within(|| drop(open_off(&place, options(mechanism))));
+        assert!(settled(|| flood.received() > 0), "the flood would have been seen");
+    }
+}
+
+#[test]
 fn a_pod_that_is_none_any_more_loses_our_programs_only() {
     for mechanism in mechanisms() {
         let mut node = Node::new();

@@ -21,6 +21,11 @@ impl Core {
     /// Brings our programs to where they belong, first in the chain; what was found there is told.
     pub(super) fn guard(&mut self) {
         self.unguarded.clear();
+        match self.instance.pin_again() {
+            Ok(0) => {}
+            Ok(pins) => tracing::warn!(pins, "somebody removed pins of ours; they were put back"),
+            Err(error) => tracing::error!("pins of ours that somebody removed stay away: {}", chain(&error)),
+        }
         let known: BTreeSet<u32> = self.realiser.image().attached().map(|(ifindex, _)| ifindex).collect();
         self.guarded.retain(|ifindex| self.locals.hosts.contains_key(ifindex));
         let ours = HOOKS.map(|hook| self.instance.program(hook).ok().map(|(id, _)| id));

@@ -88,6 +88,23 @@ impl Programs {
         Ok(true)
     }
 
+    /// Pins those that are not pinned; answers how many that were.
+    pub(super) fn pin(&mut self, place: &Place) -> Result<usize, OpenError> {
+        let mut pinned = 0;
+        for hook in HOOKS {
+            let path = place.program(hook);
+            if !path.exists() {
+                let pin = self.of_mut(hook).pin(&path);
+                pin.map_err(|source| OpenError::Pin {
+                    what: pin_name(hook),
+                    source,
+                })?;
+                pinned += 1;
+            }
+        }
+        Ok(pinned)
+    }
+
     /// Removes the programs' pins before a map is made anew, so that no later start takes programs over that go on
     /// with the map before it. Links keep them running meanwhile.
     pub(crate) fn disown(place: &Place) -> Result<(), OpenError> {
@@ -139,7 +156,7 @@ impl Programs {
 }
 
 /// 1 where the kernel has the coarse clock.
-fn coarse_clock() -> u8 {
+pub(super) fn coarse_clock() -> u8 {
     let coarse = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
     u8::from(coarse.unwrap_or(false))
 }

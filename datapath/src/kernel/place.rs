@@ -5,6 +5,7 @@
 //!     v1/                       ABI version: a new layout begins with maps of its own
 //!         maps/ACTIVE ...
 //!         progs/from_pod, to_pod
+//!         builds/DIGEST-...     which build these are of
 //!         links/IFINDEX/from_pod, to_pod
 //! ```
 //! No name has a dot in it: the BPF file system refuses them.
@@ -91,6 +92,15 @@ impl Place {
         })
     }
 
+    /// The same instance in another layout, as an older or a newer binary has it.
+    #[must_use]
+    pub fn of_version(&self, version: u32) -> Self {
+        Self {
+            version,
+            ..self.clone()
+        }
+    }
+
     /// The instance's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -126,6 +136,11 @@ impl Place {
         self.dir().join("progs").join(format!("{}-next", pin_name(hook)))
     }
 
+    /// Directory of marks: which build the programs are of.
+    pub(super) fn builds(&self) -> PathBuf {
+        self.dir().join("builds")
+    }
+
     /// Directory with a directory for each interface index.
     pub(crate) fn links(&self) -> PathBuf {
         self.dir().join("links")
@@ -150,13 +165,7 @@ impl Place {
             .filter_map(|name| name.strip_prefix('v')?.parse().ok())
             .collect();
         versions.sort_unstable();
-        Ok(versions
-            .into_iter()
-            .map(|version| Self {
-                version,
-                ..self.clone()
-            })
-            .collect())
+        Ok(versions.into_iter().map(|version| self.of_version(version)).collect())
     }
 
     /// Interface indices with a directory of links, ascending.
@@ -227,7 +236,10 @@ impl Place {
             // An uninstall may have removed the directory between opening and locking.
             let (ours, now) = (dir.metadata().map_err(failed)?, fs::metadata(&path));
             if now.is_ok_and(|now| (now.dev(), now.ino()) == (ours.dev(), ours.ino())) {
-                return Ok(Lock { _dir: dir });
+                return Ok(Lock {
+                    _dir: dir,
+                    directory: (ours.dev(), ours.ino()),
+                });
             }
         }
     }
@@ -237,6 +249,15 @@ impl Place {
 #[derive(Debug)]
 pub struct Lock {
     _dir: File,
+    /// Which directory it is.
+    directory: (u64, u64),
+}
+
+impl Lock {
+    /// Whether the instance's directory is still the one that is locked.
+    pub(super) fn is_of(&self, place: &Place) -> bool {
+        fs::metadata(place.instance()).is_ok_and(|now| (now.dev(), now.ino()) == self.directory)
+    }
 }
 
 /// The process that holds a lock on the file with this inode number.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::build;
 use super::place::{Place, PlaceError, names, unpin};
 use crate::attach::{self, AttachError, HOOKS};
 
@@ -65,7 +66,8 @@ fn retire(place: &Place, removed: &mut Removed) -> Result<(), AttachError> {
     for name in names(&place.dir().join("maps"))? {
         removed.maps += usize::from(unpin(&place.map(&name))?);
     }
-    for dir in ["links", "progs", "maps", ""] {
+    build::forget(place)?;
+    for dir in ["links", "progs", "builds", "maps", ""] {
         remove_dir(&place.dir().join(dir), removed)?;
     }
     Ok(())
