@@ -16,11 +16,14 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 # Frames of `make judge-frames` for the host build; the kernel judges a tenth of it.
 FRAMES ?= 10000000
+# How long `make soak` lasts, and how often the agent is killed at least.
+SOAK_SECONDS ?= 1800
+SOAK_KILLS ?= 0
 
 # Arguments of `make bench`, such as BENCH='--rounds 3 --rows UDP'.
 BENCH ?=
 
-.PHONY: help demo test build static image bench bench-compile fuzz mutants judge-frames test-kernels lint fmt setup clean
+.PHONY: help demo test build static image bench bench-compile fuzz mutants soak judge-frames test-kernels lint fmt setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +67,14 @@ fuzz: ## frames, manifests and worlds by chance, against what must hold of any (
 
 mutants: ## change the packet path and the policy core in one place at a time: does a test tell? (hours)
 	@scripts/mutants.sh
+
+soak: ## pods come and go, rules flip, the agent dies, floods run; each connection judged from outside (SOAK_SECONDS=1800) (root)
+	@scripts/need-kernel.sh 'make soak'
+	@scripts/setup.sh build
+	@cargo build --locked --release --package cellwall-controller --bin cellwall
+	@cargo build --locked --release --package cellwall-tests --bin soak
+	@$(AS_ROOT) env CELLWALL_BIN=$(BINARY) $(TARGET)/release/soak --seconds $(SOAK_SECONDS) --kills $(SOAK_KILLS)
+
 judge-frames: ## random frames, built for the host and in the kernel, against rules and standards; goes on where it stopped (root)
 	@scripts/setup.sh build
 	@cargo build --locked --release --package cellwall-tests --bin judge-frames

@@ -133,9 +133,10 @@ impl Lab {
         })
     }
 
-    /// Adds a pod: 192.0.2.N and 2001:db8:1::N, N from 10 on.
+    /// Adds a pod: 192.0.2.N and 2001:db8:1::N, N from 10 on, the smallest that is free.
     pub fn add_pod(&mut self, name: &str) -> Result<LabPod, LabError> {
-        let number = u8::try_from(self.pods.len() + 10).unwrap_or(u8::MAX);
+        let is_free = |number: &u8| self.pods.iter().all(|(pod, _)| pod.v4.octets()[3] != *number);
+        let number = (10..=u8::MAX).find(is_free).unwrap_or(u8::MAX);
         let netns = Namespace::create(&format!("{}-{name}", self.prefix))?;
         let pod = LabPod {
             name: name.to_owned(),

@@ -6,14 +6,17 @@ pub mod agent;
 pub mod bench;
 pub mod blast;
 pub mod cluster;
+pub mod cni;
 pub mod frames;
 pub mod fuzz;
 pub mod idle;
 pub mod judges;
+pub mod kill_points;
 pub mod memory;
 pub mod numbered;
 pub mod ping;
 pub mod raw;
+pub mod soak;
 pub mod stranger;
 
 pub use agent::{Cluster, patience, pod, wait_for};

@@ -85,7 +85,8 @@ impl<'a> Node<'a> {
     }
 }
 
-fn switches_of(world: &World) -> u32 {
+/// The switches of the world.
+pub fn switches_of(world: &World) -> u32 {
     let defense = world.defense();
     let mode = match defense.mode {
         Mode::Enforce => 0,
@@ -97,7 +98,7 @@ fn switches_of(world: &World) -> u32 {
 }
 
 /// One interface for each local pod that lives and has one of its own, and one more.
-fn links(world: &World) -> Vec<Link> {
+pub fn links(world: &World) -> Vec<Link> {
     let local = world
         .pods()
         .filter(|pod| world.is_local(pod) && !pod.host_network && pod.phase.is_live());
