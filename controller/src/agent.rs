@@ -2,6 +2,7 @@
 //! the realiser makes the kernel say it; status is a third output.
 
 mod answers;
+mod attach;
 mod audit;
 mod bind;
 mod cluster;
@@ -16,6 +17,7 @@ mod reader;
 pub(crate) mod recovery;
 mod remembered;
 mod report;
+mod windows;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,8 +1,10 @@
 //! The agent's socket: one JSON request a connection, answered by JSON lines. Reachable by root on this machine only
 //! (a file of mode 0600); nothing of it is served on a port.
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -52,8 +54,37 @@ pub enum Request {
         #[serde(default)]
         by: Option<String>,
     },
+    /// A pod's network was made: has the kernel its policy? (The CNI plugin asks.)
+    Attach(Attachment),
     /// End, leaving enforcement as it is.
     Stop,
+}
+
+/// A pod's network as the one who made it tells of it. It says which interface is which pod's; that there is such a
+/// pod, and that it is this node's, is for the API server to confirm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub name: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// Interfaces of the node that lead into the pod's network namespace, by index.
+    pub interfaces: BTreeSet<u32>,
+    /// Addresses that the pod was given.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// How things stand with an [`Attachment`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attached {
+    /// The pod's interfaces are judged by its policy, since this generation at the latest.
+    InForce(u32),
+    /// Not yet, and why; to be asked again.
+    WaitsFor(String),
 }
 
 /// A request on its way to the loop, with the way back: lines, or why not.

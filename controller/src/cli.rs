@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod check;
+pub mod cni;
 pub mod explain;
 pub mod flows;
 pub mod listings;

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod cluster;
+pub mod cni;
 pub mod convert;
 pub mod demo;
 pub mod documents;

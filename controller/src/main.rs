@@ -4,11 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use cellwall_controller::cli::args::{Cli, Command};
-use cellwall_controller::cli::{check, explain, flows, listings, output, uninstall};
-use cellwall_controller::{agent, demo};
+use cellwall_controller::cli::{self, check, explain, flows, listings, output, uninstall};
+use cellwall_controller::{agent, cni, demo};
 use clap::CommandFactory;
 
 fn main() -> ExitCode {
+    if cni::is_called() {
+        return ExitCode::from(cni::run());
+    }
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match run(&cli) {
         Ok(code) => ExitCode::from(code),
@@ -34,6 +37,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::InterceptStatus(args) => listings::intercept_status(instance, args.format),
         Command::Confirm(args) => listings::confirm(instance, args).map(|()| 0),
         Command::Dump => output::line(agent::dump(instance)?.trim_end()).map(|()| 0),
+        Command::Cni(args) => cli::cni::run(instance, args).map(|()| 0),
         Command::Uninstall(args) => uninstall::run(instance, args).map(|()| 0),
         Command::Crds => {
             for (_, text) in cellwall_crds::manifests() {

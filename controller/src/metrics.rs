@@ -125,6 +125,25 @@ impl ApplyDuration {
     }
 }
 
+/// How long new interfaces were of a pod that was not known yet; lives as long as the process.
+#[derive(Debug, Clone)]
+pub struct StartupWindow(Histogram);
+
+impl Default for StartupWindow {
+    fn default() -> Self {
+        Self(Histogram::new([
+            0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+        ]))
+    }
+}
+
+impl StartupWindow {
+    /// One more pod is known.
+    pub fn observe(&self, took: std::time::Duration) {
+        self.0.observe(took.as_secs_f64());
+    }
+}
+
 fn counter(value: u64) -> Counter {
     let counter: Counter<u64, AtomicU64> = Counter::default();
     counter.inc_by(value);
@@ -202,7 +221,7 @@ fn status(registry: &mut Registry, scrape: &Scrape) {
 }
 
 /// The text of a scrape.
-pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
+pub fn render(scrape: &Scrape, applies: &ApplyDuration, startups: &StartupWindow) -> String {
     let mut registry = Registry::with_prefix("cellwall");
     let (flows, packets, bytes) = (Family::default(), Family::default(), Family::default());
     for (labels, totals) in &scrape.verdicts {
@@ -258,6 +277,12 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration) -> String {
         "Time to realise a change",
         Unit::Seconds,
         applies.0.clone(),
+    );
+    registry.register_with_unit(
+        "startup_window",
+        "Time from a new interface's first sight until its pod's policy is in force; 0: with the first sight",
+        Unit::Seconds,
+        startups.0.clone(),
     );
     registry.register(
         "pods_protected",
@@ -324,7 +349,7 @@ mod tests {
             lost: vec![("ring_full".into(), 7)],
             ..Scrape::default()
         };
-        let text = render(&scrape, &ApplyDuration::default());
+        let text = render(&scrape, &ApplyDuration::default(), &StartupWindow::default());
         assert!(
             text.contains("cellwall_rule_flows_total{rule=\"a\\\"b\\n\",action=\"Drop\"} 3"),
             "{text}"
@@ -361,7 +386,7 @@ mod tests {
             conditions: vec![("ProbePassed".into(), true)],
             ..Scrape::default()
         };
-        let text = render(&scrape, &ApplyDuration::default());
+        let text = render(&scrape, &ApplyDuration::default(), &StartupWindow::default());
         for sample in [
             "cellwall_intercept_state{state=\"Normal\"} 1",
             "cellwall_intercept_state{state=\"Abnormal\"} 0",
@@ -385,6 +410,7 @@ mod tests {
             "cellwall_policy_generation_realised 0",
             "cellwall_policy_age_seconds 0",
             "cellwall_apply_duration_seconds_count 0",
+            "cellwall_startup_window_seconds_count 0",
             "cellwall_pods_protected 0",
             "cellwall_pods_not_enforceable 0",
             "cellwall_api_reconnects_total 0",

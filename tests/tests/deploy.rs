@@ -128,6 +128,29 @@ fn the_service_monitor_is_an_option_that_moves_the_metrics_to_the_node_s_address
         .expect("both are there");
 }
 
+#[test]
+fn the_plugin_of_the_first_packet_is_an_option_and_so_is_its_removal() {
+    let plane = plane();
+    let kubectl = plane.admin();
+    for (overlay, set) in [("cni", "cellwall"), ("cni-removal", "cellwall-cni-removal")] {
+        let overlay = deploy().join(overlay);
+        apply(&kubectl, &overlay, &["--dry-run=server"]);
+        apply(&kubectl, &overlay, &[]);
+        let words = ["get", "daemonset", set, "-n", NAMESPACE, "-o", "json"];
+        let set: Value = serde_json::from_str(&kubectl.run(&words).expect("the DaemonSet")).expect("JSON");
+        let pod = &set["spec"]["template"]["spec"];
+        assert_eq!(pod["hostNetwork"], true, "it waits for no network");
+        let containers = pod["containers"].as_array().expect("containers");
+        let last = containers.last().expect("a container");
+        assert_eq!(last["image"], concat!("cellwall:", env!("CARGO_PKG_VERSION")));
+        assert_eq!(last["args"][0], "cni");
+        assert_eq!(
+            last["securityContext"]["capabilities"],
+            serde_json::json!({"drop": ["ALL"]})
+        );
+    }
+}
+
 /// Every rule of the agent's roles: one that is added there has to be added here too.
 const ROLES: [(&str, &str); 17] = [
     ("clusterdefenses.cellwall.io", "list watch"),

@@ -17,7 +17,7 @@ use crate::records::directory::{action, reason};
 
 impl Core {
     pub(super) fn answer(&mut self, request: &Request) -> Result<Vec<Value>, String> {
-        if self.is_staged() && !matches!(request, Request::Status | Request::Refused { .. }) {
+        if self.is_staged() && !matches!(request, Request::Status | Request::Refused { .. } | Request::Attach(_)) {
             return Err("the API server's objects are not known yet; see `cellwall intercept-status`".to_owned());
         }
         match request {
@@ -40,6 +40,12 @@ impl Core {
                     "confirmed": confirmed,
                     "generation": self.realiser.generation(),
                 })])
+            }
+            Request::Attach(attachment) => {
+                let stands = self.attach(attachment)?;
+                serde_json::to_value(stands)
+                    .map(|value| vec![value])
+                    .map_err(|e| e.to_string())
             }
             Request::Flows { .. } | Request::Stop => Err("answered elsewhere".to_owned()),
         }
@@ -142,7 +148,7 @@ impl Core {
                 scrape.maps_refused.push((name.to_owned(), value));
             }
         }
-        metrics::render(&scrape, &self.applies)
+        metrics::render(&scrape, &self.applies, &self.startups)
     }
 }
 

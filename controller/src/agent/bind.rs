@@ -8,6 +8,8 @@
 //! - The first binding stays for as long as the pod is there. A pod has one namespace and a namespace one pod. A pod
 //!   moves only when the API server gives it other addresses and another namespace was born with one of those (its
 //!   sandbox was made anew).
+//! - Where a network plugin tells of a pod that it has just made a network for ([`Claim`]), that binds: nothing of the
+//!   pod has run yet. The pod has then the addresses that it was given, until the API server tells of any.
 //! - Where the births of two namespaces would make both the same pod's, a pod that could be in one namespace only takes
 //!   that one first; what is left undecided is nobody's, and `startup` decides there.
 //! - A namespace that no pod wants is still treated as a pod's that is not known yet, until it is [`FOREIGN`] old and
@@ -52,6 +54,8 @@ pub(super) struct Memory {
     pub(super) birth: BTreeSet<Address>,
     /// Whose it is.
     pub(super) pod: Option<Name>,
+    /// A network plugin said so.
+    pub(super) claimed: bool,
     since: Instant,
     /// It was found to be no pod's.
     foreign: bool,
@@ -59,21 +63,34 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What an earlier process knew.
-    pub(super) fn restored(ends: BTreeSet<u32>, birth: BTreeSet<Address>, pod: Name) -> Self {
+    pub(super) fn restored(ends: BTreeSet<u32>, birth: BTreeSet<Address>, pod: Name, claimed: bool) -> Self {
         Self {
             ends,
             birth,
             pod: Some(pod),
+            claimed,
             since: Instant::now(),
             foreign: false,
         }
     }
 }
 
+/// What a network plugin says of the network that it has made for a pod.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    pub(super) pod: Name,
+    /// Interfaces of ours that lead into it.
+    pub(super) ends: BTreeSet<u32>,
+    /// Addresses that it put there.
+    pub(super) addresses: BTreeSet<Address>,
+}
+
 /// What is remembered of all namespaces, and what is wrong now.
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
     pub(super) memory: BTreeMap<NamespaceId, Memory>,
+    /// What is to be looked at next; it is told again if it could not be.
+    claims: Vec<Claim>,
     /// Pods with addresses and without a namespace, since when.
     lost: BTreeMap<Name, Instant>,
     /// Pods that should be guarded and are not, each with the remedy.
@@ -97,11 +114,31 @@ impl Bindings {
     /// Brings what is remembered to what is seen. `exists` tells whether the API server still has a pod.
     pub(super) fn look(&mut self, seen: &[Seen], wanted: &[Wanted], exists: impl Fn(&Name) -> bool, now: Instant) {
         self.remember(seen, now);
+        self.take_claims(seen, wanted);
         self.release(wanted, exists);
         let undecided = self.decide(wanted);
         self.find_missing(wanted, &undecided, now);
         self.find_conflicts(seen, wanted);
         self.find_foreign(wanted, now);
+    }
+
+    /// Takes note of what a network plugin says; [`Bindings::look`] acts on it.
+    pub(super) fn claim(&mut self, claim: Claim) {
+        self.claims.push(claim);
+    }
+
+    /// Addresses that a pod was given by a network plugin.
+    pub(super) fn given(&self, pod: &Name) -> Option<&BTreeSet<Address>> {
+        let mut claimed = self.memory.values().filter(|memory| memory.claimed);
+        claimed
+            .find(|memory| memory.pod.as_ref() == Some(pod))
+            .map(|memory| &memory.birth)
+    }
+
+    /// The namespace that all of these interfaces lead into.
+    pub(super) fn behind(&self, ends: &BTreeSet<u32>) -> Option<NamespaceId> {
+        let leads = |memory: &Memory| !ends.is_empty() && ends.is_subset(&memory.ends);
+        self.memory.iter().find(|(_, memory)| leads(memory)).map(|(id, _)| *id)
     }
 
     /// Whose the namespace is.
@@ -129,6 +166,7 @@ impl Bindings {
                 ends: BTreeSet::new(),
                 birth: BTreeSet::new(),
                 pod: None,
+                claimed: false,
                 since: now,
                 foreign: false,
             });
@@ -139,6 +177,33 @@ impl Bindings {
             next.insert(one.id, memory);
         }
         self.memory = next;
+    }
+
+    /// Gives namespaces to the pods that they were made for. A namespace is made for one pod; a pod that a namespace is
+    /// made for has lost the one before. Addresses count that are really there.
+    fn take_claims(&mut self, seen: &[Seen], wanted: &[Wanted]) {
+        for claim in std::mem::take(&mut self.claims) {
+            let Some(id) = self.behind(&claim.ends) else { continue };
+            let inside = seen.iter().find(|seen| seen.id == id);
+            let Some(inside) = inside.and_then(|seen| seen.addresses.as_ref()) else {
+                continue;
+            };
+            let of_another =
+                |memory: &Memory| memory.claimed && memory.pod.as_ref().is_some_and(|pod| *pod != claim.pod);
+            let taken = self.memory.get(&id).is_some_and(of_another);
+            if taken || !wanted.iter().any(|pod| pod.uid == claim.pod) {
+                continue;
+            }
+            for memory in self.memory.values_mut() {
+                if memory.pod.as_ref() == Some(&claim.pod) {
+                    (memory.pod, memory.claimed) = (None, false);
+                }
+            }
+            if let Some(memory) = self.memory.get_mut(&id) {
+                memory.birth = inside.intersection(&claim.addresses).copied().collect();
+                (memory.pod, memory.claimed, memory.foreign) = (Some(claim.pod), true, false);
+            }
+        }
     }
 
     /// A namespace loses a pod that is gone, and one whose addresses another namespace was born with.
@@ -153,7 +218,7 @@ impl Bindings {
                     .values()
                     .find(|memory| memory.pod.as_ref() == Some(&pod.uid));
                 let others = self.memory.values().filter(|memory| memory.pod.is_none());
-                own.is_some_and(|own| !born(own)) && others.filter(|memory| born(memory)).count() == 1
+                own.is_some_and(|own| !own.claimed && !born(own)) && others.filter(|memory| born(memory)).count() == 1
             })
             .map(|pod| pod.uid.clone())
             .collect();
@@ -163,7 +228,7 @@ impl Bindings {
                 .as_ref()
                 .is_some_and(|pod| !exists(pod) || moved.contains(pod))
             {
-                memory.pod = None;
+                (memory.pod, memory.claimed) = (None, false);
             }
         }
     }

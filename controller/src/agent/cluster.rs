@@ -136,6 +136,10 @@ impl Core {
                     if let Some((_, link_local)) = self.locals.found.get(&pod.uid) {
                         pod.link_local.clone_from(link_local);
                     }
+                    if let Source::Cluster(followed) = &self.source {
+                        let given = Self::given_addresses(&followed.bindings, &self.world, &pod);
+                        pod.addresses.extend(given);
+                    }
                     let before = self.world.pod(&pod.uid);
                     local |= self.concerns_interfaces(before.map(AsRef::as_ref), Some(&pod));
                     Delta::Put(Document::Pod(pod))
@@ -205,6 +209,11 @@ impl Core {
                 ..(**pod).clone()
             };
             touched.extend(put(&mut self.world, Delta::Put(Document::Pod(pod))));
+        }
+        if let Source::Cluster(followed) = &self.source {
+            for given in Self::given_pods(&followed.bindings, &self.world) {
+                touched.extend(put(&mut self.world, Delta::Put(given)));
+            }
         }
         let report = NodeReport {
             node: self.node.clone(),

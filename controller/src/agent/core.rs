@@ -26,9 +26,10 @@ use super::locals::Locals;
 use super::reader::Tally;
 use super::recovery::Recovery;
 use super::report::Lately;
+use super::windows::Windows;
 use crate::cli::args::{InstanceArgs, PassSample, RunArgs};
 use crate::documents;
-use crate::metrics::ApplyDuration;
+use crate::metrics::{ApplyDuration, StartupWindow};
 use crate::records::Directory;
 use crate::status::Report;
 
@@ -65,6 +66,8 @@ pub(super) struct Core {
     /// Whether what an agent of another layout left in the kernel is gone.
     pub(super) alone: bool,
     pub(super) applies: ApplyDuration,
+    windows: Windows,
+    pub(super) startups: StartupWindow,
     /// Why the wanted policy is not realised; none: it is.
     pub(super) refused: Option<String>,
     /// Interfaces that could not be guarded, and why.
@@ -141,6 +144,8 @@ impl Core {
             fresh: true,
             alone: false,
             applies: ApplyDuration::default(),
+            windows: Windows::default(),
+            startups: StartupWindow::default(),
             refused: None,
             unguarded: BTreeMap::new(),
             synced: Instant::now(),
@@ -250,6 +255,9 @@ impl Core {
         let former = std::mem::replace(&mut self.locals, locals);
         if self.fresh || moved || !touched.is_empty() || self.refused.is_some() {
             self.realise(touched, &fresh);
+        }
+        for window in self.windows.look(&self.locals.links, Instant::now()) {
+            self.startups.observe(window);
         }
         self.detach(&former);
         self.guard();

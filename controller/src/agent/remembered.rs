@@ -27,6 +27,9 @@ struct Bound {
     ends: Vec<End>,
     birth: Vec<String>,
     pod: String,
+    /// A network plugin said so.
+    #[serde(default)]
+    claimed: bool,
 }
 
 /// An interface of ours. Its number may be another's one day; its hardware address is not.
@@ -91,6 +94,7 @@ impl Remembered {
                     .collect(),
                 birth: memory.birth.iter().map(ToString::to_string).collect(),
                 pod: memory.pod.as_ref()?.to_string(),
+                claimed: memory.claimed,
             })
         });
         let state = State {
@@ -119,7 +123,7 @@ impl Bound {
         };
         let ends: BTreeSet<u32> = self.ends.iter().filter(same).map(|end| end.ifindex).collect();
         let birth: BTreeSet<Address> = self.birth.iter().filter_map(|text| text.parse().ok()).collect();
-        (!ends.is_empty()).then(|| Memory::restored(ends, birth, self.pod.as_str().into()))
+        (!ends.is_empty()).then(|| Memory::restored(ends, birth, self.pod.as_str().into(), self.claimed))
     }
 }
 
@@ -156,13 +160,14 @@ mod tests {
             }],
             birth: vec!["192.0.2.10".into()],
             pod: "uid".into(),
+            claimed: true,
         }
     }
 
     #[test]
     fn what_leads_where_it_led_is_the_pods_again() {
         let memory = bound().restore(&[link(3, 6, 9), link(4, 7, 1)]).unwrap();
-        assert_eq!(memory.pod.as_deref(), Some("uid"));
+        assert_eq!((memory.pod.as_deref(), memory.claimed), (Some("uid"), true));
         assert_eq!(memory.birth, BTreeSet::from(["192.0.2.10".parse().unwrap()]));
     }
 

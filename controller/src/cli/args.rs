@@ -9,6 +9,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::cni::CniArgs;
+
 /// Container microsegmentation in the kernel: who may open a connection to whom, at each pod's own interface.
 #[derive(Debug, Parser)]
 #[command(name = "cellwall", version, styles = STYLES, propagate_version = true, max_term_width = 100,
@@ -145,6 +147,12 @@ pub enum Command {
     /// Remove programs, pins and state: the only command that opens
     #[command(after_help = "Examples:\n  cellwall uninstall\n  cellwall uninstall --yes --instance test")]
     Uninstall(UninstallArgs),
+    /// From the first packet: the plugin that has a pod wait for its policy
+    #[command(
+        after_help = "The container runtime calls this same program as a chained CNI plugin, with CNI_COMMAND in the \
+        environment and without arguments.\n\nExamples:\n  cellwall cni install\n  cellwall cni uninstall"
+    )]
+    Cni(CniArgs),
     /// The CRD manifests, for `kubectl apply -f -`
     #[command(after_help = "Examples:\n  cellwall crds | kubectl apply -f -")]
     Crds,

@@ -225,3 +225,66 @@ fn a_pod_without_an_interface_is_reported_after_a_grace() {
     assert_eq!(scene.bindings.missing.len(), 1);
     assert!(scene.bindings.await_time());
 }
+
+fn claim(scene: &mut Scene, pod: &str, id: u32, given: &[&str]) {
+    scene.bindings.claim(Claim {
+        pod: pod.into(),
+        ends: BTreeSet::from([id * 10]),
+        addresses: addresses(given),
+    });
+    scene.look();
+}
+
+#[test]
+fn what_a_network_plugin_tells_binds_before_the_api_server_knows_an_address() {
+    let mut scene = Scene::new();
+    scene.pod("web", &[]).space(1, &["192.0.2.1", "192.0.2.66"]).look();
+    assert_eq!(scene.whose(1), Whose::Unknown);
+    claim(&mut scene, "web", 1, &["192.0.2.1", "192.0.2.2"]);
+    assert_eq!(scene.whose(1), is("web"));
+    // Given and seen inside: one of the two alone is not enough.
+    assert_eq!(scene.bindings.given(&"web".into()), Some(&addresses(&["192.0.2.1"])));
+    // The API server's word about addresses does not move it, nor does another namespace with one of them.
+    scene.space(2, &["192.0.2.9"]).pod("web", &["192.0.2.9"]).look();
+    assert_eq!((scene.whose(1), scene.whose(2)), (is("web"), Whose::Unknown));
+}
+
+#[test]
+fn a_plugin_names_no_pod_that_the_api_server_has_not_and_no_interface_that_is_not_there() {
+    let mut scene = Scene::new();
+    scene.pod("web", &[]).space(1, &["192.0.2.1"]).look();
+    claim(&mut scene, "nobody", 1, &["192.0.2.1"]);
+    claim(&mut scene, "web", 3, &["192.0.2.1"]);
+    assert_eq!(scene.whose(1), Whose::Unknown);
+    // What could not be acted on is not kept for later.
+    scene.pod("nobody", &[]).look();
+    assert_eq!(scene.whose(1), Whose::Unknown);
+}
+
+#[test]
+fn a_namespace_made_for_a_pod_stays_that_pod_s_and_a_pod_s_new_one_takes_it_along() {
+    let mut scene = Scene::new();
+    scene.pod("web", &[]).pod("db", &[]).space(1, &["192.0.2.1"]).look();
+    claim(&mut scene, "web", 1, &["192.0.2.1"]);
+    claim(&mut scene, "db", 1, &["192.0.2.1"]);
+    assert_eq!(scene.whose(1), is("web"));
+    scene.space(2, &["192.0.2.2"]).look();
+    claim(&mut scene, "web", 2, &["192.0.2.2"]);
+    assert_eq!((scene.whose(1), scene.whose(2)), (Whose::Unknown, is("web")));
+    scene.without_pod("web").look();
+    assert_eq!(scene.whose(2), Whose::Unknown);
+}
+
+#[test]
+fn a_plugin_s_word_goes_before_what_was_guessed_by_an_address() {
+    let mut scene = Scene::new();
+    // The old pod's sandbox is gone, the API server does not know yet, and its address was given anew.
+    scene
+        .pod("old", &["192.0.2.1"])
+        .pod("new", &[])
+        .space(1, &["192.0.2.1"])
+        .look();
+    assert_eq!(scene.whose(1), is("old"));
+    claim(&mut scene, "new", 1, &["192.0.2.1"]);
+    assert_eq!(scene.whose(1), is("new"));
+}
