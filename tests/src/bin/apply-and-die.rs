@@ -4,11 +4,11 @@ use anyhow::Context as _;
 use cellwall_tests::kill_points::{apply, world};
 
 fn main() -> anyhow::Result<()> {
-    let mut words = std::env::args().skip(1);
-    let mut word = || words.next().context("PLACE SEED FLIPPED [WRITE]");
-    let place = word()?;
-    let world = world(word()?.parse()?, word()?.parse()?);
-    let die_at = words.next().map(|text| text.parse()).transpose()?;
+    let mut arguments = std::env::args().skip(1);
+    let mut next = || arguments.next().context("PLACE SEED FLIPPED [WRITE]");
+    let place = next()?;
+    let world = world(next()?.parse()?, next()?.parse()?);
+    let die_at = arguments.next().map(|text| text.parse()).transpose()?;
     println!("{}", apply(&place, &world, die_at)?);
     Ok(())
 }

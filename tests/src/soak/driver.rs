@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use cellwall_controller::api::{Request, client};
 use cellwall_policy::generate::Dice;
-use serde_json::Value;
 
 use super::model::{APPS, Action, Incarnation, Model, PORTS, Rule, Timeline, name};
 use super::observed::Observed;
@@ -182,7 +181,7 @@ impl<'a> Driver<'a> {
         }
         let status = self.cluster.status().unwrap_or_default();
         let ready = status["unready"].as_array().is_some_and(Vec::is_empty);
-        known && ready && status["pods_protected"] == Value::from(model.pods.len() + STAYING)
+        known && ready && status["pods_protected"] == model.pods.len() + STAYING
     }
 
     /// A change of the rules begins: it is saved.
