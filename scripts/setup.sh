@@ -34,6 +34,7 @@ PACKAGES=(
 if [ "$SCOPE" = all ]; then
     PACKAGES+=(
         "nftables=translates Service addresses in the tests, as a Service proxy does"
+        "prometheus=checks the alerting rules, and scrapes an agent in a test"
         "containernetworking-plugins=networks of the pods in the tests' cluster"
     )
     # Where Docker's own packages are, these two are there under another name, and must stay.

@@ -1,6 +1,7 @@
 //! The agent: one loop over one closed set of events. Sources change the world, the compiler says what that changes,
 //! the realiser makes the kernel say it; status is a third output.
 
+mod accounts;
 mod answers;
 mod attach;
 mod audit;
@@ -30,19 +31,20 @@ use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::api::{self, Ask, Request, client};
+use crate::api::{self, Ask, Kept, Request, client};
 use crate::cli::args::{InstanceArgs, LogFormat, RunArgs, SourceArgs};
 use crate::cluster::{Feed, Heard};
 use crate::documents;
-use crate::http::{self, Health};
+use crate::http::{self as endpoints, Health};
 use crate::manifest::files::Scan;
 use crate::manifest::watch::{Follower, Pace};
+use crate::records::otlp::Collector;
 use crate::records::recent::Recent;
 use crate::records::sink::Sink;
 
 use self::core::{Core, Source};
 use self::leave::Cleared;
-use self::reader::Reader;
+use self::reader::{Outputs, Reader};
 
 /// How often the kernel is looked at even when nothing was heard: programs, losses, ages.
 const AUDIT: Duration = Duration::from_secs(2);
@@ -81,8 +83,8 @@ fn logging(format: LogFormat) {
 async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let sink = Sink::open(&args.flow_log).context("the flow log cannot be opened")?;
-    let http = http::bind(args.listen)
+    let sink = Sink::open(&args.flow_log, args.rotation()).context("the flow log cannot be opened")?;
+    let http = endpoints::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
     // Subscribed before anything is listed: what changes in between is heard.
@@ -99,14 +101,26 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let mut core = Core::open(instance, args, reports)?;
     let recent = Arc::new(Recent::default());
     let stop = Arc::new(AtomicBool::new(false));
+    let alerts = core.alerts();
+    let start = |endpoint: &http::Uri| Collector::start(endpoint.clone(), core.node.to_string(), core.accounts());
+    let outputs = Outputs {
+        recent: recent.clone(),
+        sink,
+        collector: args.flow_log_otlp.as_ref().map(start),
+        alerts: alerts.clone(),
+        lines: args.flow_log_lines,
+    };
     let reader = Reader::start(
         &core.place(),
+        &instance.state_dir(),
         core.directory(),
-        recent.clone(),
-        sink,
-        core.tally(),
+        outputs,
+        core.accounts(),
         stop.clone(),
     )?;
+    let writer = alerts
+        .write_in_thread(stop.clone())
+        .context("the writer of alerts cannot be started")?;
     let sweeper = core.sweeper(stop.clone())?;
     let (calls, mut called) = mpsc::channel(2);
     core.auditor(calls, stop.clone())?;
@@ -124,8 +138,15 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let socket = api::bind(&instance.socket()).with_context(|| format!("socket {}", instance.socket().display()))?;
     let (asks, mut asked) = mpsc::channel::<Ask>(64);
     let (scrapes, mut visits) = mpsc::channel(16);
-    tokio::spawn(api::serve(socket, asks, recent));
-    tokio::spawn(http::serve(
+    tokio::spawn(api::serve(
+        socket,
+        asks,
+        Kept {
+            recent,
+            alerts: alerts.clone(),
+        },
+    ));
+    tokio::spawn(endpoints::serve(
         http,
         Health {
             report,
@@ -180,7 +201,9 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let _ = std::fs::remove_file(instance.socket());
     reader.join();
-    drop(sweeper);
+    drop((sweeper, writer));
+    // What the reader handed over last.
+    alerts.flush();
     Ok(())
 }
 

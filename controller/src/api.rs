@@ -9,12 +9,14 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::alerts::{Alerts, Query};
 use crate::records::recent::Recent;
 
 /// Longest request, in bytes: a batch of questions of `explain -`.
@@ -39,6 +41,17 @@ pub enum Request {
     Flows {
         /// Go on.
         follow: bool,
+    },
+    /// Alerts, after a line with their counts.
+    Alerts {
+        /// Last seen within so many seconds; none: all that are kept.
+        since: Option<u64>,
+        /// From or to namespace/pod.
+        pod: Option<String>,
+        /// By this rule.
+        rule: Option<String>,
+        /// With this verdict.
+        verdict: Option<String>,
     },
     /// Refused flows of a pod.
     Refused {
@@ -87,6 +100,15 @@ pub enum Attached {
     WaitsFor(String),
 }
 
+/// What is answered without asking the loop.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Records of late.
+    pub recent: Arc<Recent>,
+    /// Alerts.
+    pub alerts: Arc<Alerts>,
+}
+
 /// A request on its way to the loop, with the way back: lines, or why not.
 #[derive(Debug)]
 pub struct Ask {
@@ -112,11 +134,11 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves until the loop is gone.
-pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, recent: Arc<Recent>) {
+pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, kept: Kept) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(answer(stream, asks.clone(), recent.clone()));
+                tokio::spawn(answer(stream, asks.clone(), kept.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept on the socket");
@@ -126,7 +148,7 @@ pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, recent: Arc<
     }
 }
 
-async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, recent: Arc<Recent>) {
+async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, kept: Kept) {
     let asker = asker(&stream);
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
@@ -138,7 +160,26 @@ async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, recent: Arc<Recent>
     let lines = match request {
         Ok(Request::Flows { follow }) => {
             // A client that went away ends this; nothing else is lost.
-            let _ = flows(&mut writer, &recent, follow).await;
+            let _ = flows(&mut writer, &kept.recent, follow).await;
+            return;
+        }
+        Ok(Request::Alerts {
+            since,
+            pod,
+            rule,
+            verdict,
+        }) => {
+            let since = since.and_then(|seconds| {
+                let ago = SignedDuration::from_secs(i64::try_from(seconds).ok()?);
+                Timestamp::now().checked_sub(ago).ok()
+            });
+            let query = Query {
+                since,
+                pod,
+                rule,
+                verdict,
+            };
+            let _ = alerts(&mut writer, kept.alerts, query).await;
             return;
         }
         Ok(mut request) => {
@@ -177,6 +218,35 @@ fn asker(stream: &UnixStream) -> String {
         }
         Err(error) => format!("cellwall confirm by an unknown user ({error})"),
     }
+}
+
+/// The counts, then the alerts; a client that reads slowly makes the store wait, and nothing pile up.
+async fn alerts(writer: &mut (impl AsyncWriteExt + Unpin), alerts: Arc<Alerts>, query: Query) -> io::Result<()> {
+    let (lines, mut written) = mpsc::channel::<String>(16);
+    let reading = tokio::task::spawn_blocking(move || tell_alerts(&alerts, &query, &lines));
+    while let Some(text) = written.recv().await {
+        writer.write_all(text.as_bytes()).await?;
+    }
+    if let Ok(Err(error)) = reading.await {
+        let failed = serde_json::json!({ "failed": error });
+        writer.write_all(format!("{failed}\n").as_bytes()).await?;
+    }
+    Ok(())
+}
+
+fn tell_alerts(alerts: &Alerts, query: &Query, lines: &mpsc::Sender<String>) -> Result<(), String> {
+    const CHUNK: usize = 64 << 10;
+    let counts = alerts.counts()?;
+    let mut text = format!("{}\n", serde_json::json!({ "counts": counts }));
+    alerts.list(query, |alert| {
+        // why: an alert serializes, as every line of the answer shows
+        text.push_str(&serde_json::to_string(&alert).unwrap_or_default());
+        text.push('\n');
+        text.len() < CHUNK || lines.blocking_send(std::mem::take(&mut text)).is_ok()
+    })?;
+    // A client that went away needs no answer.
+    let _ = lines.blocking_send(text);
+    Ok(())
 }
 
 async fn flows(writer: &mut (impl AsyncWriteExt + Unpin), recent: &Recent, follow: bool) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The command line: arguments parsed straight into domain types, one file a command.
 
+pub mod alerts;
 pub mod args;
 pub mod check;
 pub mod cni;

@@ -29,6 +29,8 @@ pub fn state_files() -> Vec<String> {
         crate::cluster::kept::STATE,
         crate::cluster::kept::BINDINGS,
         crate::agent::recovery::STATE,
+        crate::alerts::store::FILE,
+        crate::records::accounts::FILE,
     ]
     .into_iter()
     .flat_map(crate::state_file::names)

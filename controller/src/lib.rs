@@ -1,6 +1,7 @@
 //! The agent and the command line of Cellwall: the thin shell around the pure core.
 
 pub mod agent;
+pub mod alerts;
 pub mod api;
 pub mod cli;
 pub mod cluster;

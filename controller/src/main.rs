@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use cellwall_controller::cli::args::{Cli, Command};
-use cellwall_controller::cli::{self, check, explain, flows, listings, output, uninstall};
+use cellwall_controller::cli::{self, alerts, check, explain, flows, listings, output, uninstall};
 use cellwall_controller::{agent, cni, demo};
 use clap::CommandFactory;
 
@@ -31,6 +31,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Check(args) => check::run(args).map(failed),
         Command::Explain(args) => explain::run(instance, args).map(failed),
         Command::Flows(args) => flows::run(instance, args).map(|()| 0),
+        Command::Alerts(args) => alerts::run(instance, args).map(|()| 0),
         Command::Refused(args) => listings::refused(instance, args).map(|()| 0),
         Command::Rules(args) => listings::rules(instance, args.format).map(|()| 0),
         Command::Objects(args) => listings::objects(instance, args.format).map(|()| 0),

@@ -1,5 +1,9 @@
 //! Metrics by Prometheus' conventions, made anew at each scrape from what the kernel and the agent hold then.
 
+mod records;
+
+pub use records::{ByReason, RecordScrape};
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
@@ -78,10 +82,10 @@ pub struct Scrape {
     pub maps_refused: Vec<(String, u64)>,
     /// Unanswered flows that made room for newer ones.
     pub evicted: u64,
-    /// Records lost, by where they were lost.
-    pub lost: Vec<(String, u64)>,
-    /// Records received from the kernel.
-    pub received: u64,
+    /// What became of records.
+    pub records: RecordScrape,
+    /// State of the node.
+    pub state: String,
     /// Generation last asked for.
     pub generation_wanted: u32,
     /// Generation the kernel decides by.
@@ -92,8 +96,6 @@ pub struct Scrape {
     pub pods_protected: usize,
     /// Pods that cannot be guarded.
     pub pods_not_enforceable: usize,
-    /// State of the node.
-    pub state: String,
     /// Conditions, and whether they hold.
     pub conditions: Vec<(String, bool)>,
     /// Packets that the self-test has judged.
@@ -246,16 +248,8 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration, startups: &StartupWindow
     registry.register("rule_packets", "Packets a rule decided", packets);
     registry.register_with_unit("rule_traffic", "Bytes a rule decided", Unit::Bytes, bytes);
     maps(&mut registry, scrape);
-    let lost = Family::default();
-    for (reason, count) in &scrape.lost {
-        add(&lost, &ReasonLabels { reason: reason.clone() }, *count);
-    }
-    registry.register("records_lost", "Flow records lost, by where", lost);
-    registry.register(
-        "records_received",
-        "Flow records received from the kernel",
-        counter(scrape.received),
-    );
+    records::register(&mut registry, &scrape.records);
+    status(&mut registry, scrape);
     registry.register(
         "policy_generation_wanted",
         "Generation last asked for",
@@ -294,7 +288,6 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration, startups: &StartupWindow
         "Pods of this node that cannot be guarded (host network)",
         gauge(scrape.pods_not_enforceable as u64),
     );
-    status(&mut registry, scrape);
     if let Some(reconnects) = scrape.api_reconnects {
         registry.register(
             "api_reconnects",
@@ -346,7 +339,10 @@ mod tests {
                     bytes: 5,
                 },
             )],
-            lost: vec![("ring_full".into(), 7)],
+            records: RecordScrape {
+                lost: vec![("ring_full".into(), 7)],
+                ..RecordScrape::default()
+            },
             ..Scrape::default()
         };
         let text = render(&scrape, &ApplyDuration::default(), &StartupWindow::default());
@@ -380,9 +376,15 @@ mod tests {
             rules: vec![(rule, Totals::default())],
             maps: vec![("POLICY".into(), 1, 2)],
             maps_refused: vec![("FLOWS".into(), 0)],
-            lost: vec![("sink".into(), 0)],
-            api_reconnects: Some(0),
+            records: RecordScrape {
+                given: vec![("DROP".into(), 0)],
+                received: vec![(("DROP".into(), "RULE".into()), 0)],
+                ring_full: vec![(("DROP".into(), "RULE".into()), 0)],
+                lost: vec![("sink".into(), 0)],
+                ..RecordScrape::default()
+            },
             state: "Normal".into(),
+            api_reconnects: Some(0),
             conditions: vec![("ProbePassed".into(), true)],
             ..Scrape::default()
         };
@@ -405,7 +407,13 @@ mod tests {
             "cellwall_map_full_total{",
             "cellwall_map_evicted_total{map=\"OPENING\"} 0",
             "cellwall_records_lost_total{reason=\"sink\"} 0",
-            "cellwall_records_received_total 0",
+            "cellwall_records_given_total{verdict=\"DROP\"} 0",
+            "cellwall_records_received_total{verdict=\"DROP\",reason=\"RULE\"} 0",
+            "cellwall_records_ring_full_total{verdict=\"DROP\",reason=\"RULE\"} 0",
+            "cellwall_records_missing 0",
+            "cellwall_records_overflow_total 0",
+            "cellwall_alerts_waiting 0",
+            "cellwall_alerts_write_failing 0",
             "cellwall_policy_generation_wanted 0",
             "cellwall_policy_generation_realised 0",
             "cellwall_policy_age_seconds 0",

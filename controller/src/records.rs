@@ -1,10 +1,14 @@
 //! Flow records: what the kernel told, who it was about, and where the answer goes.
 //!
-//! ring -> [`directory`] (who is who) -> [`fold`] (repeats within a second) -> [`sink`] and [`recent`].
+//! ring -> [`fold`] (repeats within a second) -> [`directory`] (who is who) -> alerts, and by [`limit`] (lines a pod may
+//! have) [`sink`], [`otlp`] and [`recent`]. What became of every record is in [`accounts`].
 
+pub mod accounts;
 pub mod directory;
 pub mod flow;
 pub mod fold;
+pub mod limit;
+pub mod otlp;
 pub mod recent;
 pub mod sink;
 

@@ -87,8 +87,10 @@ pub const fn reason_index(hook: u32, action: u32, dropped: u32, reason: u32) -> 
 
 /// Indices of `EVENT_COUNTERS`.
 pub mod event {
-    /// Records that found the ring full, by action: this plus 0..=2.
-    pub const LOST: u32 = 0;
+    use super::REASONS;
+
+    /// Records that found the ring full, by [`kind`] and reason: see [`lost`].
+    pub const LOST: u32 = 16;
     /// Answered flows that found their table full.
     pub const FLOWS_FULL: u32 = 4;
     /// Unanswered flows that could not be entered.
@@ -106,5 +108,17 @@ pub mod event {
     /// Flows that left the table of the unanswered because they were answered.
     pub const ANSWERED: u32 = 13;
     /// Number of indices.
-    pub const COUNT: u32 = 16;
+    pub const COUNT: u32 = LOST + 4 * REASONS;
+
+    /// What a record is counted under: its action (0..=2), or 3 for a Drop that was let through.
+    #[inline(always)]
+    pub const fn kind(action: u32, dropped: bool) -> u32 {
+        if action == 2 && !dropped { 3 } else { action & 3 }
+    }
+
+    /// Index of the records of a [`kind`] and a reason that found the ring full.
+    #[inline(always)]
+    pub const fn lost(kind: u32, reason: u32) -> u32 {
+        LOST + (kind & 3) * REASONS + (reason & (REASONS - 1))
+    }
 }

@@ -122,8 +122,11 @@ fn tell<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Address>,
     record.source = bytes(F::mapped(&h.source));
     record.destination = bytes(F::mapped(&h.destination));
     let sent = tables.send(record);
-    let event = if sent.is_ok() { event::SENT } else { event::LOST };
-    tables.count_event(event + cell.action());
+    tables.count_event(if sent.is_ok() {
+        event::SENT + cell.action()
+    } else {
+        event::lost(event::kind(cell.action(), dropped), cell.reason())
+    });
     if dropped {
         tables.keep_refused(scene.slot, record);
     }

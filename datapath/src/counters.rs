@@ -34,7 +34,7 @@ pub struct ReasonCount {
 /// Counters of events, by what they mean. See [`event`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events {
-    /// Records that found the ring full, by action.
+    /// Records that found the ring full, by action; [`lost`] tells them by reason, too.
     pub lost: [u64; 3],
     /// Records sent, by action.
     pub sent: [u64; 3],
@@ -94,12 +94,36 @@ pub fn reasons(kernel: &impl Kernel) -> Result<Vec<ReasonCount>, KernelError> {
     Ok(counts)
 }
 
+/// Records that found the ring full, by [`event::kind`] and reason; those that there are.
+pub fn lost(kernel: &impl Kernel) -> Result<BTreeMap<(u8, u8), u64>, KernelError> {
+    let mut lost = BTreeMap::new();
+    for kind in 0..4_u8 {
+        for reason in 0..u8::try_from(record::REASONS).unwrap_or(u8::MAX) {
+            let count = happened(kernel, event::lost(kind.into(), reason.into()))?;
+            if count > 0 {
+                lost.insert((kind, reason), count);
+            }
+        }
+    }
+    Ok(lost)
+}
+
+/// Records sent, by action.
+pub fn sent(kernel: &impl Kernel) -> Result<[u64; 3], KernelError> {
+    let read = |action: u32| happened(kernel, event::SENT + action);
+    Ok([read(0)?, read(1)?, read(2)?])
+}
+
 /// All events.
 pub fn events(kernel: &impl Kernel) -> Result<Events, KernelError> {
     let read = |index: u32| happened(kernel, index);
+    let mut by_action = [0_u64; 3];
+    for ((kind, _), count) in lost(kernel)? {
+        by_action[usize::from(kind.min(2))] += count;
+    }
     Ok(Events {
-        lost: [read(event::LOST)?, read(event::LOST + 1)?, read(event::LOST + 2)?],
-        sent: [read(event::SENT)?, read(event::SENT + 1)?, read(event::SENT + 2)?],
+        lost: by_action,
+        sent: sent(kernel)?,
         flows_full: read(event::FLOWS_FULL)?,
         opening_full: read(event::OPENING_FULL)?,
         torn: read(event::TORN)?,

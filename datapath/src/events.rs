@@ -19,6 +19,7 @@ const SIZE: usize = size_of::<Record>();
 /// The reading end of an instance's ring. There is one reader: the position is the map's, not ours.
 pub struct Records {
     ring: RingBuf<MapData>,
+    id: u32,
     malformed: u64,
 }
 
@@ -39,8 +40,9 @@ impl Records {
             source,
         };
         let data = MapData::from_pin(place.map(maps::RECORDS)).map_err(failed)?;
+        let id = data.info().map_err(failed)?.id();
         let ring = Map::from_map_data(data).and_then(RingBuf::try_from).map_err(failed)?;
-        Ok(Self { ring, malformed: 0 })
+        Ok(Self { ring, id, malformed: 0 })
     }
 
     /// Hands over what the ring has, oldest first, at most `limit` records. Never waits.
@@ -58,6 +60,11 @@ impl Records {
         }
         drained.more = true;
         drained
+    }
+
+    /// Number that the kernel gave the ring: no other map has had it since the machine started.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// Records of a wrong size so far; they count as lost.

@@ -14,6 +14,7 @@ use crate::api::Request;
 use crate::metrics::{self, RuleLabels, Scrape, Totals, VerdictLabels};
 use crate::questions::answer_line;
 use crate::records::directory::{action, reason};
+use crate::records::fold::Told;
 
 impl Core {
     pub(super) fn answer(&mut self, request: &Request) -> Result<Vec<Value>, String> {
@@ -47,7 +48,7 @@ impl Core {
                     .map(|value| vec![value])
                     .map_err(|e| e.to_string())
             }
-            Request::Flows { .. } | Request::Stop => Err("answered elsewhere".to_owned()),
+            Request::Flows { .. } | Request::Alerts { .. } | Request::Stop => Err("answered elsewhere".to_owned()),
         }
     }
 
@@ -79,7 +80,7 @@ impl Core {
         let kept = counters::refused_at(self.instance.maps(), &interfaces).map_err(|e| chain(&e))?;
         let records: Vec<_> = kept
             .iter()
-            .map(|record| self.directory.describe(record, wall))
+            .map(|record| self.directory.describe(&Told::from(*record), wall))
             .collect();
         records
             .iter()
@@ -87,21 +88,16 @@ impl Core {
             .collect()
     }
 
-    pub(super) fn unwritten(&self) -> u64 {
-        self.tally.unwritten.load(Ordering::Relaxed) + self.tally.malformed.load(Ordering::Relaxed)
-    }
-
     /// The metrics, as the kernel and the agent have them now.
     pub(super) fn scrape(&mut self) -> String {
         let report = self.report();
         let mut scrape = Scrape {
-            received: self.tally.received.load(Ordering::Relaxed),
             generation_wanted: report.generation_wanted,
             generation_realised: report.generation_realised,
             policy_age_seconds: report.policy_age_seconds,
             pods_protected: report.pods_protected,
             pods_not_enforceable: report.pods_not_enforceable,
-            evicted: self.tally.evicted.load(Ordering::Relaxed),
+            evicted: self.accounts.evicted.load(Ordering::Relaxed),
             api_reconnects: match &self.source {
                 Source::Files(_) => None,
                 Source::Cluster(followed) => Some(followed.mirror.reconnects()),
@@ -138,8 +134,6 @@ impl Core {
         let fill = report.maps.into_iter();
         scrape.maps = fill.map(|one| (one.map, one.used, one.capacity)).collect();
         if let Ok(events) = counters::events(self.instance.maps()) {
-            scrape.lost.push(("ring_full".to_owned(), events.lost.iter().sum()));
-            scrape.lost.push(("sink".to_owned(), self.unwritten()));
             for (name, value) in [
                 ("FLOWS", events.flows_full),
                 ("OPENING", events.opening_full),
@@ -148,6 +142,7 @@ impl Core {
                 scrape.maps_refused.push((name.to_owned(), value));
             }
         }
+        scrape.records = self.scrape_records();
         metrics::render(&scrape, &self.applies, &self.startups)
     }
 }

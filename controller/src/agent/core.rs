@@ -23,14 +23,15 @@ use super::cluster::Followed;
 use super::faults::Faults;
 use super::listing;
 use super::locals::Locals;
-use super::reader::Tally;
 use super::recovery::Recovery;
 use super::report::Lately;
 use super::windows::Windows;
+use crate::alerts::Alerts;
 use crate::cli::args::{InstanceArgs, PassSample, RunArgs};
 use crate::documents;
 use crate::metrics::{ApplyDuration, StartupWindow};
 use crate::records::Directory;
+use crate::records::accounts::Accounts;
 use crate::status::Report;
 
 /// Entries that the sweep looks at between two rests.
@@ -74,7 +75,8 @@ pub(super) struct Core {
     pub(super) unguarded: BTreeMap<u32, String>,
     pub(super) wanted: u32,
     pub(super) synced: Instant,
-    pub(super) tally: Arc<Tally>,
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) alerts: Arc<Alerts>,
     pub(super) losses: Lately,
     /// Answered flows, and unanswered ones, that could not be entered.
     pub(super) unentered: Lately,
@@ -149,7 +151,8 @@ impl Core {
             refused: None,
             unguarded: BTreeMap::new(),
             synced: Instant::now(),
-            tally: Arc::default(),
+            accounts: Arc::default(),
+            alerts: Arc::new(Alerts::new(instance.state_dir(), args.alerts_size)),
             losses: Lately::default(),
             unentered: Lately::default(),
             evictions: Lately::default(),
@@ -185,15 +188,19 @@ impl Core {
         self.directory.clone()
     }
 
-    pub(super) fn tally(&self) -> Arc<Tally> {
-        self.tally.clone()
+    pub(super) fn accounts(&self) -> Arc<Accounts> {
+        self.accounts.clone()
+    }
+
+    pub(super) fn alerts(&self) -> Arc<Alerts> {
+        self.alerts.clone()
     }
 
     /// A thread that deletes flows that are over.
     pub(super) fn sweeper(&self, stop: Arc<AtomicBool>) -> Result<std::thread::JoinHandle<()>> {
-        let tally = self.tally();
+        let accounts = self.accounts();
         counters::sweep_in_thread(self.place(), SWEEP_CHUNK, SWEEP_REST, stop, move |swept| match swept {
-            Ok(swept) => drop(tally.evicted.fetch_max(swept.evicted, Ordering::Relaxed)),
+            Ok(swept) => drop(accounts.evicted.fetch_max(swept.evicted, Ordering::Relaxed)),
             Err(error) => tracing::warn!(%error, "flows that are over cannot be deleted"),
         })
         .context("the sweep cannot be started")
@@ -319,7 +326,8 @@ impl Core {
         };
         self.applies.observe(began.elapsed());
         let pods: HashMap<u32, Option<Name>> = self.locals.links.iter().map(|l| (l.ifindex, l.pod.clone())).collect();
-        self.directory.world_changed(self.world.clone(), pods);
+        self.directory
+            .world_changed(self.world.clone(), self.realiser.generation(), touched, pods);
         // The grace period after a flip is waited for now, so that the next change need not.
         if let Err(error) = self.realiser.settle(self.instance.maps_mut()) {
             tracing::warn!("left-overs of the last change stay for now: {}", chain(&error));

@@ -31,7 +31,7 @@ pub(super) struct Lately(u64, Option<Instant>);
 
 impl Lately {
     /// Takes the count as it is now: whether it has grown within [`SHOWN`].
-    fn grows(&mut self, count: u64) -> bool {
+    pub(super) fn grows(&mut self, count: u64) -> bool {
         if count > self.0 {
             *self = Self(count, Some(Instant::now()));
         }
@@ -353,7 +353,7 @@ impl Core {
             );
             return Condition::new(kind, false, "FlowsFull", message);
         }
-        let evicted = self.tally.evicted.load(Ordering::Relaxed);
+        let evicted = self.accounts.evicted.load(Ordering::Relaxed);
         let flood = if self.evictions.grows(evicted) {
             format!(
                 "; {evicted} unanswered flows made room for newer ones, the last within a minute: a flood or a scan; answered \
@@ -368,22 +368,6 @@ impl Core {
             "RoomLeft",
             format!("every map is below {NEARLY_FULL} %{flood}"),
         )
-    }
-
-    fn logs_intact(&mut self) -> Condition {
-        let kind = "LogsIntact";
-        let lost = match counters::events(self.instance.maps()) {
-            Ok(events) => events.lost.iter().sum::<u64>() + self.unwritten(),
-            Err(error) => return Condition::unknown(kind, "NotRun", chain(&error)),
-        };
-        if self.losses.grows(lost) {
-            let message = format!(
-                "{lost} records lost, the last within a minute; verdicts are unaffected; read the flow log faster or record less"
-            );
-            return Condition::new(kind, false, "RecordsLost", message);
-        }
-        let message = format!("{lost} records lost since the maps were made");
-        Condition::new(kind, true, "NothingLost", message)
     }
 }
 

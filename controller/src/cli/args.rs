@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::cni::CniArgs;
+use crate::records::sink::Rotation;
 
 /// Container microsegmentation in the kernel: who may open a connection to whom, at each pod's own interface.
 #[derive(Debug, Parser)]
@@ -119,6 +120,13 @@ pub enum Command {
     #[command(after_help = "Examples:\n  cellwall flows --since 10m --verdict DROP\n  \
         cellwall flows --follow --pod shop/db --format json")]
     Flows(FlowsArgs),
+    /// What was refused or alerted, folded by day and kept for 180 of them
+    #[command(
+        after_help = "One alert per source pod, destination pod, port, protocol, rule and UTC day. The counts of 24 hours, \
+        30 and 180 days stand on top: alerts last tried in that time, and attempts made in it.\n\nExamples:\n  \
+        cellwall alerts --since 24h\n  cellwall alerts --since 7d --pod shop/db --verdict DROP --format json"
+    )]
+    Alerts(AlertsArgs),
     /// A pod's last 64 refusals, kept in the kernel, whatever became of the log
     #[command(after_help = "Examples:\n  cellwall refused shop/web")]
     Refused(RefusedArgs),
@@ -202,6 +210,24 @@ pub struct RunArgs {
     /// Where flow records go, as JSON lines: a file, `-` for standard output, `none`
     #[arg(long, default_value = "-", value_name = "PATH")]
     pub flow_log: FlowLog,
+    /// Bytes after which the flow log's file is put aside as PATH.1; 0: never for its size
+    #[arg(long, default_value = "100M", value_name = "BYTES", value_parser = bytes)]
+    pub flow_log_size: u64,
+    /// Age at which it is put aside: `24h`, `7d` [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub flow_log_age: Option<std::time::Duration>,
+    /// Files kept that were put aside
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    pub flow_log_keep: u32,
+    /// Lines a second of one pod; what is beyond is told in one line per rule and reason. 0: no limit
+    #[arg(long, default_value_t = 2_000, value_name = "N")]
+    pub flow_log_lines: u32,
+    /// Send records to a collector too: OpenTelemetry logs by OTLP over HTTP
+    #[arg(long, value_name = "http://HOST:4318/v1/logs", value_parser = collector)]
+    pub flow_log_otlp: Option<http::Uri>,
+    /// Most bytes of alerts kept; the oldest go first
+    #[arg(long, default_value = "256M", value_name = "BYTES", value_parser = bytes)]
+    pub alerts_size: u64,
     /// Passing flows recorded too: none, all, or one in N as 1/N
     #[arg(long, default_value = "none", value_name = "none|all|1/N")]
     pub flow_log_pass: PassSample,
@@ -211,6 +237,17 @@ pub struct RunArgs {
     /// The agent's own log, on standard error; RUST_LOG says how much of it (info)
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
+}
+
+impl RunArgs {
+    /// When the flow log's file is put aside.
+    pub fn rotation(&self) -> Rotation {
+        Rotation {
+            size: self.flow_log_size,
+            age: self.flow_log_age,
+            keep: self.flow_log_keep,
+        }
+    }
 }
 
 /// Where policy and pods come from: one of the two.
@@ -375,6 +412,26 @@ pub struct FlowsArgs {
     pub list: ListArgs,
 }
 
+/// `alerts`.
+#[derive(Debug, Clone, Args)]
+pub struct AlertsArgs {
+    /// Only alerts last tried so recently: `24h`, `30d` [default: all that are kept]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub since: Option<std::time::Duration>,
+    /// Only this verdict
+    #[arg(long, value_name = "VERDICT", ignore_case = true, value_parser = ["ALERT", "DROP"])]
+    pub verdict: Option<String>,
+    /// Only from or to this pod
+    #[arg(long, value_name = "NS/NAME", value_parser = pod_name)]
+    pub pod: Option<String>,
+    /// Only by this rule
+    #[arg(long, value_name = "NAME")]
+    pub rule: Option<String>,
+    /// How alerts are printed
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
 /// `refused`.
 #[derive(Debug, Args)]
 pub struct RefusedArgs {
@@ -417,6 +474,34 @@ fn pod_name(text: &str) -> Result<String, String> {
             Ok(text.to_owned())
         }
         _ => Err("write the pod as NAMESPACE/NAME".to_owned()),
+    }
+}
+
+/// `100M`, `2G`: bytes, a whole number and perhaps a unit of 1024s.
+fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "write a number of bytes: 500000, 100M or 2G".to_owned();
+    let (number, unit) = match text.strip_suffix(['K', 'M', 'G']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, ""),
+    };
+    let shift = match unit {
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => 0,
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+/// A collector's URL: with the path. Without TLS: a collector on the node is meant, which sends on as it likes.
+fn collector(text: &str) -> Result<http::Uri, String> {
+    let wrong = || "write the whole URL: http://HOST:4318/v1/logs".to_owned();
+    let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+    if uri.scheme_str() == Some("http") && uri.host().is_some() && uri.path() != "/" {
+        Ok(uri)
+    } else {
+        Err(wrong())
     }
 }
 

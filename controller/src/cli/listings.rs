@@ -105,7 +105,7 @@ fn flow_row(row: &Value) -> Vec<String> {
     ]
 }
 
-fn end(end: &Value) -> String {
+pub(super) fn end(end: &Value) -> String {
     match (end["namespace"].as_str(), end["pod"].as_str()) {
         (Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
         _ => match end["entity"].as_str() {

@@ -2,23 +2,33 @@
 //!
 //! The maps are shared (`dashmap`): the reader never waits for a policy change, the writer never for a flood of
 //! records. What the reader finds out about an address it keeps until the world changes.
+//!
+//! A record is read some milliseconds after its verdict, a refusal kept in the kernel perhaps much later. Who was who then
+//! is told by what the directory remembers: the world before the present one, by the generation that judged, and pods that
+//! went or changed within [`REMEMBERED`], by the time of the verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use cellwall_datapath::abi::{Cell, Record, hook, record};
+use cellwall_datapath::abi::{Cell, hook, record};
 use cellwall_policy::compiled::RuleCard;
 use cellwall_policy::evaluate::{Identities, What, objects_of_pod};
 use cellwall_policy::model::{Action, Address, Name, Pod, Reason};
-use cellwall_policy::world::World;
+use cellwall_policy::world::{DocumentKey, World};
 use dashmap::DashMap;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::flow::{FlowEnd, FlowRecord, RuleName, protocol, tcp_flags};
+use super::flow::{FlowEnd, FlowRecord, RuleName, Workload, protocol, tcp_flags};
+use super::fold::Told;
 
 /// Most addresses remembered between two changes of the world; a flood of sources may not fill the memory.
 const MOST: usize = 65_536;
+/// How long a pod that went or changed is remembered.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+/// Most addresses of such pods, and most that one address was within that time.
+const MOST_FORMER: usize = 65_536;
+const MOST_OF_ADDRESS: usize = 16;
 
 /// What is told of one end, without its port.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,6 +38,7 @@ pub struct Party {
     pub pod: Option<String>,
     pub uid: Option<String>,
     pub app: Option<String>,
+    pub workload: Option<Workload>,
     pub images: Vec<String>,
     pub labels: BTreeMap<String, String>,
     pub objects: Vec<String>,
@@ -38,15 +49,18 @@ pub struct Party {
 #[derive(Debug)]
 struct Snapshot {
     world: World,
+    /// Generation in force when it came.
+    generation: u32,
     /// Made when the first record asks.
     identities: OnceLock<Identities>,
     by_address: DashMap<IpAddr, Arc<Party>>,
 }
 
 impl Snapshot {
-    fn of(world: World) -> Arc<Self> {
+    fn of(world: World, generation: u32) -> Arc<Self> {
         Arc::new(Self {
             world,
+            generation,
             identities: OnceLock::new(),
             by_address: DashMap::new(),
         })
@@ -64,12 +78,25 @@ impl Snapshot {
     }
 }
 
+/// The world as it is, and as it was before.
+#[derive(Debug, Clone)]
+struct Snapshots {
+    now: Arc<Snapshot>,
+    before: Option<Arc<Snapshot>>,
+}
+
+/// Until when somebody was somebody.
+type Former = VecDeque<(Timestamp, Arc<Party>)>;
+
 /// Who is who.
 #[derive(Debug)]
 pub struct Directory {
     node: String,
-    snapshot: RwLock<Arc<Snapshot>>,
+    snapshots: RwLock<Snapshots>,
     by_interface: DashMap<u32, Arc<Party>>,
+    /// By address and by interface: pods that went or changed.
+    former: DashMap<IpAddr, Former>,
+    former_interfaces: DashMap<u32, Former>,
     rules: DashMap<u32, RuleCard>,
 }
 
@@ -78,24 +105,73 @@ impl Directory {
     pub fn new(world: World) -> Self {
         Self {
             node: world.node().to_string(),
-            snapshot: RwLock::new(Snapshot::of(world)),
+            snapshots: RwLock::new(Snapshots {
+                now: Snapshot::of(world, 0),
+                before: None,
+            }),
             by_interface: DashMap::new(),
+            former: DashMap::new(),
+            former_interfaces: DashMap::new(),
             rules: DashMap::new(),
         }
     }
 
-    /// The world has changed: `interfaces` are those guarded now and the UIDs of their pods.
-    pub fn world_changed(&self, world: World, interfaces: impl IntoIterator<Item = (u32, Option<Name>)>) {
-        let snapshot = Snapshot::of(world);
+    /// The world has changed in `touched` and is what `generation` says: `interfaces` are those guarded now and the UIDs of
+    /// their pods.
+    pub fn world_changed(
+        &self,
+        world: World,
+        generation: u32,
+        touched: &[DocumentKey],
+        interfaces: impl IntoIterator<Item = (u32, Option<Name>)>,
+    ) {
+        let now = Timestamp::now();
+        let snapshot = Snapshot::of(world, generation);
         let world = &snapshot.world;
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
+        let mut snapshots = self.snapshots.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut snapshots.now, snapshot.clone());
+        self.remember(&before.world, world, touched, now);
+        // What an agent begins with knows nobody: no generation was judged by it.
+        snapshots.before = (before.generation != 0).then_some(before);
+        drop(snapshots);
         let mut seen = std::collections::BTreeSet::new();
         for (ifindex, uid) in interfaces {
             seen.insert(ifindex);
             let party = uid.and_then(|uid| world.pod(&uid).map(|pod| Party::of_pod(world, pod)));
-            self.by_interface.insert(ifindex, Arc::new(party.unwrap_or_default()));
+            let party = Arc::new(party.unwrap_or_default());
+            let was = self.by_interface.insert(ifindex, party.clone());
+            if let Some(was) = was.filter(|was| *was != party) {
+                former(&self.former_interfaces, ifindex, was, now);
+            }
         }
-        self.by_interface.retain(|ifindex, _| seen.contains(ifindex));
+        self.by_interface.retain(|ifindex, party| {
+            let stays = seen.contains(ifindex);
+            if !stays {
+                former(&self.former_interfaces, *ifindex, party.clone(), now);
+            }
+            stays
+        });
+        let recent = |was: &mut Former| {
+            was.retain(|(until, _)| now.duration_since(*until) < REMEMBERED);
+            !was.is_empty()
+        };
+        self.former.retain(|_, was| recent(was));
+        self.former_interfaces.retain(|_, was| recent(was));
+    }
+
+    /// Remembers the pods that are touched as they were.
+    fn remember(&self, before: &World, world: &World, touched: &[DocumentKey], now: Timestamp) {
+        for key in touched {
+            let DocumentKey::Pod(uid) = key else { continue };
+            let Some(pod) = before.pod(uid) else { continue };
+            if pod.host_network || world.pod(uid) == Some(pod) {
+                continue;
+            }
+            let party = Arc::new(Party::of_pod(before, pod));
+            for address in pod.addresses.iter().chain(&pod.link_local) {
+                former(&self.former, address.ip(), party.clone(), now);
+            }
+        }
     }
 
     /// A rule's slot has this card now; slots that nobody has keep theirs, since records may still name them.
@@ -103,33 +179,33 @@ impl Directory {
         self.rules.insert(slot, card);
     }
 
-    fn party(&self, ip: IpAddr) -> Arc<Party> {
-        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone();
-        snapshot.party(ip)
+    /// Who had an address when a generation judged, at a time.
+    fn party(&self, ip: IpAddr, generation: u32, time: Timestamp) -> Arc<Party> {
+        if let Some(was) = self.former.get(&ip).and_then(|was| at(&was, time)) {
+            return was;
+        }
+        let Snapshots { now, before } = self.snapshots.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // Generations are compared by distance, since their numbers wrap.
+        let older = generation.wrapping_sub(now.generation) > u32::MAX / 2;
+        match before {
+            Some(before) if older => before.party(ip),
+            _ => now.party(ip),
+        }
+    }
+
+    /// Whose interface that was, at a time.
+    fn own(&self, ifindex: u32, time: Timestamp) -> Option<Arc<Party>> {
+        let was = self.former_interfaces.get(&ifindex).and_then(|was| at(&was, time));
+        was.or_else(|| self.by_interface.get(&ifindex).map(|party| party.clone()))
     }
 
     /// What a record of the kernel says, in words. `wall` turns the kernel's monotonic nanoseconds into time.
-    pub fn describe(&self, record: &Record, wall: impl Fn(u64) -> Timestamp) -> FlowRecord {
+    pub fn describe(&self, told: &Told, wall: impl Fn(u64) -> Timestamp) -> FlowRecord {
+        let record = &told.record;
         let cell = Cell(record.cell);
         let time = wall(record.time);
-        let reply = record.flags & record::record_flags::REPLY != 0;
-        let ports = record.flags & record::record_flags::PORTS != 0;
         let icmp = matches!((record.protocol, record.family), (1, 4) | (58, 6));
-        let from_pod = record.hook == hook::FROM_POD;
-        let own = self.by_interface.get(&record.ifindex).map(|party| party.clone());
-        let end = |bytes: [u8; 16], port: u16, is_own: bool| {
-            let ip = ip(bytes, record.family);
-            // The interface says who its own end is, whatever address the packet claims.
-            let party = match (&own, is_own, ip) {
-                (Some(own), true, _) => own.clone(),
-                (_, _, Some(ip)) => self.party(ip),
-                (_, _, None) => Arc::default(),
-            };
-            party.end(ip, ports.then_some(port))
-        };
-        let sender = end(record.source, record.source_port, from_pod);
-        let receiver = end(record.destination, record.destination_port, !from_pod);
-        let (source, destination) = if reply { (receiver, sender) } else { (sender, receiver) };
+        let (source, destination) = self.ends(told, time);
         let rule = self
             .rules
             .get(&cell.slot())
@@ -148,7 +224,12 @@ impl Directory {
                 priority: card.priority,
             }),
             generation: record.generation,
-            hook: if from_pod { "FROM_POD" } else { "TO_POD" }.to_owned(),
+            hook: if record.hook == hook::FROM_POD {
+                "FROM_POD"
+            } else {
+                "TO_POD"
+            }
+            .to_owned(),
             protocol: if record.family == 0 {
                 String::new()
             } else {
@@ -158,11 +239,59 @@ impl Directory {
             icmp_type: icmp.then_some(record.detail),
             source,
             destination,
-            attempts: 1,
+            attempts: told.attempts,
             first_seen: time,
-            last_seen: time,
+            last_seen: wall(told.last),
+            overflow: told.overflow,
         }
     }
+
+    /// Initiator and responder.
+    fn ends(&self, told: &Told, time: Timestamp) -> (FlowEnd, FlowEnd) {
+        let record = &told.record;
+        let ports = record.flags & record::record_flags::PORTS != 0 && !told.overflow;
+        let from_pod = record.hook == hook::FROM_POD;
+        let own = self.own(record.ifindex, time);
+        let end = |bytes: [u8; 16], port: u16, is_own: bool| {
+            if told.overflow && !is_own {
+                return FlowEnd::default();
+            }
+            let ip = ip(bytes, record.family);
+            // The interface says who its own end is, whatever address the packet claims.
+            let party = match (&own, is_own, ip) {
+                (Some(own), true, _) => own.clone(),
+                (_, _, Some(ip)) => self.party(ip, record.generation, time),
+                (_, _, None) => Arc::default(),
+            };
+            party.end(ip, ports.then_some(port))
+        };
+        let sender = end(record.source, record.source_port, from_pod);
+        let receiver = end(record.destination, record.destination_port, !from_pod);
+        if record.flags & record::record_flags::REPLY != 0 {
+            (receiver, sender)
+        } else {
+            (sender, receiver)
+        }
+    }
+}
+
+/// Remembers who somebody was until now.
+fn former<K: Eq + std::hash::Hash>(all: &DashMap<K, Former>, key: K, was: Arc<Party>, now: Timestamp) {
+    if all.len() >= MOST_FORMER && !all.contains_key(&key) {
+        return;
+    }
+    let mut list = all.entry(key).or_default();
+    if list.len() == MOST_OF_ADDRESS {
+        list.pop_front();
+    }
+    list.push_back((now, was));
+}
+
+/// Who it was at a time; none: who it is now.
+fn at(was: &Former, time: Timestamp) -> Option<Arc<Party>> {
+    was.iter()
+        .find(|(until, _)| time <= *until)
+        .map(|(_, party)| party.clone())
 }
 
 fn ip(bytes: [u8; 16], family: u8) -> Option<IpAddr> {
@@ -197,6 +326,7 @@ impl Party {
             pod: Some(pod.name.to_string()),
             uid: Some(pod.uid.to_string()),
             app: pod.app().map(str::to_owned),
+            workload: workload(pod),
             images: texts(&pod.images),
             labels: pod.labels.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             objects: texts(&objects_of_pod(world, pod)),
@@ -227,6 +357,7 @@ impl Party {
             pod,
             uid,
             app,
+            workload,
             images,
             labels,
             objects,
@@ -239,6 +370,7 @@ impl Party {
             pod,
             uid,
             app,
+            workload,
             images,
             labels,
             objects,
@@ -246,3 +378,22 @@ impl Party {
         }
     }
 }
+
+/// What owns a pod. A Deployment's pods are owned by a ReplicaSet whose name ends in the hash that the pods are labelled
+/// with: then it is the Deployment that people know.
+fn workload(pod: &Pod) -> Option<Workload> {
+    let (kind, name) = pod.owner.as_deref()?.split_once('/')?;
+    let hash = pod.labels.get("pod-template-hash").unwrap_or_default();
+    let deployment = name.strip_suffix(hash).and_then(|name| name.strip_suffix('-'));
+    let (kind, name) = match deployment {
+        Some(deployment) if kind == "ReplicaSet" && !hash.is_empty() => ("Deployment", deployment),
+        _ => (kind, name),
+    };
+    Some(Workload {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,18 @@ pub struct FlowRecord {
     pub first_seen: Timestamp,
     /// Time of the last of them.
     pub last_seen: Timestamp,
+    /// It stands for all that one pod, rule and reason gave beyond the lines that a pod may have: to or from many others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overflow: bool,
+}
+
+/// What owns a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Deployment, DaemonSet, StatefulSet, Job, ...
+    pub kind: String,
+    /// Name, in the pod's namespace.
+    pub name: String,
 }
 
 /// The rule of a record.
@@ -70,6 +82,9 @@ pub struct FlowEnd {
     pub pod: Option<String>,
     pub uid: Option<String>,
     pub app: Option<String>,
+    /// What owns the pod; left out where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
     pub images: Vec<String>,
     pub labels: BTreeMap<String, String>,
     /// NetworkObjects that the end is in.
@@ -138,6 +153,7 @@ mod tests {
             attempts: 1,
             first_seen: Timestamp::UNIX_EPOCH,
             last_seen: Timestamp::UNIX_EPOCH,
+            overflow: false,
         };
         let line = serde_json::to_string(&record).unwrap();
         let end = r#"{"ip":null,"port":null,"namespace":null,"pod":null,"uid":null,"app":null,"images":[],"labels":{},"objects":[],"entity":null}"#;
