@@ -4,7 +4,7 @@
 # `NAME=PATH`; progress and refusals go to standard error. Needs Go 1.24 or later, and GOPROXY as the environment has it.
 #
 #   scripts/control-plane.sh [NAME...]    all of them is the default: etcd kube-apiserver kubectl
-#                                         kube-controller-manager kube-scheduler kubelet kube-proxy
+#                                         kube-controller-manager kube-scheduler kubelet kube-proxy helm
 #
 # KUBEBUILDER_ASSETS=DIR: a program that lies in DIR is taken from there and not built.
 set -euo pipefail
@@ -12,13 +12,14 @@ cd "$(dirname "$0")/../tests/control-plane"
 
 NEED_GO=24 # the second number: what kubernetes' own go.mod asks for
 # In the order in which one has use of them.
-ALL=(etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy)
+ALL=(etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm)
 [ $# -gt 0 ] || set -- "${ALL[@]}"
 
-# pinned MODULE: its version in go.mod.
-pinned() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2 }' go.mod; }
+# pinned MODULE [FILE]: its version in go.mod.
+pinned() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2 }' "${2:-go.mod}"; }
 VERSION=$(pinned k8s.io/kubernetes)
 ETCD=$(pinned go.etcd.io/etcd/server/v3)
+HELM=$(pinned helm.sh/helm/v3 helm/go.mod) # a module of its own
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/cellwall
 ROOM=$CACHE/control-plane-$VERSION-etcd-$ETCD
 
@@ -32,6 +33,7 @@ package() {
     case $1 in
         etcd) echo go.etcd.io/etcd/server/v3 ;;
         kube-apiserver | kubectl | kube-controller-manager | kube-scheduler | kubelet | kube-proxy) echo "k8s.io/kubernetes/cmd/$1" ;;
+        helm) echo helm.sh/helm/v3/cmd/helm ;;
         *) fail "there is no program $1" "one of: ${ALL[*]}" ;;
     esac
 }
@@ -40,6 +42,8 @@ package() {
 place() {
     if [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -x "$KUBEBUILDER_ASSETS/$1" ]; then
         echo "$KUBEBUILDER_ASSETS/$1"
+    elif [ "$1" = helm ]; then
+        echo "$CACHE/helm-$HELM/helm"
     else
         echo "$ROOM/$1"
     fi
@@ -58,13 +62,19 @@ need_go() {
 
 # build NAME: aside, then renamed, so that what has its name is whole.
 build() {
-    local minor=${VERSION#v1.}
+    local minor=${VERSION#v1.} module=. of=$VERSION flags='-s -w'
     local variables=k8s.io/component-base/version
-    say "building $1 (of ${VERSION}; minutes the first time, cached then)"
-    CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$ASIDE/$1" -ldflags "-s -w -X $variables.gitVersion=$VERSION \
--X $variables.gitMajor=1 -X $variables.gitMinor=${minor%%.*} -X $variables.gitTreeState=clean" "$(package "$1")" >&2 ||
+    if [ "$1" = helm ]; then
+        module=helm of=$HELM
+    else
+        flags="$flags -X $variables.gitVersion=$VERSION -X $variables.gitMajor=1 -X $variables.gitMinor=${minor%%.*} \
+-X $variables.gitTreeState=clean"
+    fi
+    say "building $1 (of $of; minutes the first time, cached then)"
+    CGO_ENABLED=0 go build -C "$module" -trimpath -buildvcs=false -o "$ASIDE/$1" -ldflags "$flags" "$(package "$1")" >&2 ||
         fail "$1 does not build" "look at the lines above; is what \`go env GOPROXY\` names within reach?"
-    mv "$ASIDE/$1" "$ROOM/$1"
+    mkdir -p "$(dirname "$(place "$1")")"
+    mv "$ASIDE/$1" "$(place "$1")"
 }
 
 missing=()

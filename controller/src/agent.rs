@@ -18,21 +18,22 @@ mod reader;
 pub(crate) mod recovery;
 mod remembered;
 mod report;
+mod startup;
 mod windows;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cellwall_datapath::kernel::{Place, uninstall};
 use cellwall_datapath::{inspect, kernel::Maps, links::Watch};
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{self, Ask, Kept, Request, client};
 use crate::cli::args::{InstanceArgs, LogFormat, RunArgs, SourceArgs};
+use crate::cluster::client::Connection;
 use crate::cluster::{Feed, Heard};
 use crate::documents;
 use crate::http::{self as endpoints, Health};
@@ -83,10 +84,22 @@ fn logging(format: LogFormat) {
 async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let began = Instant::now();
     let sink = Sink::open(&args.flow_log, args.rotation()).context("the flow log cannot be opened")?;
     let http = endpoints::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
+    let (reports, report) = watch::channel(None);
+    let (scrapes, mut visits) = mpsc::channel(16);
+    // Asked for its health from now on: what follows may take its time.
+    tokio::spawn(endpoints::serve(
+        http,
+        Health {
+            report,
+            scrape: scrapes,
+            began,
+        },
+    ));
     // Subscribed before anything is listed: what changes in between is heard.
     let mut netlink = Watch::open().context("the kernel's interface events cannot be heard")?;
     let hears_pods = netlink.hears_pods();
@@ -96,7 +109,6 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
             AUDIT.as_secs()
         );
     }
-    let (reports, report) = watch::channel(None);
     let mut input = Input::open(&args.source, &documents::node_name(args.node_name.as_deref())?).await?;
     let mut core = Core::open(instance, args, reports)?;
     let recent = Arc::new(Recent::default());
@@ -129,28 +141,21 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     {
         core.files_changed(&scan);
     }
-    if let (Input::Cluster(_, client), Source::Cluster(followed)) = (&input, &core.source) {
+    if let (Input::Cluster(_, connection), Source::Cluster(followed)) = (&input, &mut core.source) {
         let (outlook, leads) = followed.ends();
-        crate::cluster::status::start(client, &outlook, &leads);
+        crate::cluster::status::start(&connection.client, &outlook, &leads);
+        followed.requests = connection.requests.clone();
         core.adopt_interfaces();
     }
 
     let socket = api::bind(&instance.socket()).with_context(|| format!("socket {}", instance.socket().display()))?;
     let (asks, mut asked) = mpsc::channel::<Ask>(64);
-    let (scrapes, mut visits) = mpsc::channel(16);
     tokio::spawn(api::serve(
         socket,
         asks,
         Kept {
             recent,
             alerts: alerts.clone(),
-        },
-    ));
-    tokio::spawn(endpoints::serve(
-        http,
-        Health {
-            report,
-            scrape: scrapes,
         },
     ));
 
@@ -208,7 +213,7 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
 }
 
 /// Waits until then; for ever where there is no such time.
-async fn until(then: Option<std::time::Instant>) {
+async fn until(then: Option<Instant>) {
     match then {
         Some(then) => tokio::time::sleep_until(then.into()).await,
         None => std::future::pending().await,
@@ -220,7 +225,7 @@ enum Input {
     /// A directory of manifests.
     Files(Box<Follower>),
     /// The API server.
-    Cluster(Feed, Client),
+    Cluster(Feed, Connection),
 }
 
 /// What an [`Input`] tells.
@@ -240,9 +245,9 @@ impl Input {
             )));
         }
         let (teller, feed) = Feed::new();
-        let client = crate::cluster::client::connect(teller.clone()).await?;
-        crate::cluster::watch::start(&client, &teller, node);
-        Ok(Self::Cluster(feed, client))
+        let connection = crate::cluster::client::connect(teller.clone()).await?;
+        crate::cluster::watch::start(&connection.client, &teller, node);
+        Ok(Self::Cluster(feed, connection))
     }
 
     /// Waits for what is new; nothing is lost when the future is dropped.

@@ -10,10 +10,9 @@
 pub mod client;
 pub mod feed;
 pub mod kept;
-pub mod kind;
 pub mod mirror;
 pub mod status;
 pub mod watch;
 
+pub use crate::kind::Kind;
 pub use feed::{Feed, Heard, ObjectKey, Read};
-pub use kind::Kind;

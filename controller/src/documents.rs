@@ -56,6 +56,7 @@ pub fn convert(document: &Document) -> Result<Converted, Vec<Problem>> {
         Kind::ClusterDefense => ours::<cellwall_crds::ClusterDefense>(document),
         Kind::NetworkObject => ours::<cellwall_crds::NetworkObject>(document),
         Kind::DefenseRule => ours::<cellwall_crds::DefenseRule>(document),
+        Kind::InterceptStatus => ours::<cellwall_crds::InterceptStatus>(document),
         Kind::Namespace => theirs(document, |d: &core::Namespace| {
             convert::namespace(d).map(Converted::from)
         }),

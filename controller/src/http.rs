@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -13,6 +14,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::status::Report;
 
+/// How long an agent may take until its first report: it verifies programs and reads back what the kernel holds, which a
+/// large or busy node takes its time for.
+const STARTING: Duration = Duration::from_mins(5);
+
 /// What the handlers see.
 #[derive(Debug, Clone)]
 pub struct Health {
@@ -20,6 +25,8 @@ pub struct Health {
     pub report: watch::Receiver<Option<Arc<Report>>>,
     /// Asks the loop for the metrics, read from the kernel at that moment.
     pub scrape: mpsc::Sender<oneshot::Sender<String>>,
+    /// When the process began.
+    pub began: Instant,
 }
 
 /// Binds the address.
@@ -38,8 +45,19 @@ pub async fn serve(listener: TcpListener, health: Health) -> std::io::Result<()>
     axum::serve(listener, router).await
 }
 
-/// Alive: the loop answers within a second.
+/// Alive: the loop answers within a second; before it runs, the start may take [`STARTING`].
 async fn healthz(State(health): State<Health>) -> Response {
+    if health.report.borrow().is_none() {
+        return if health.began.elapsed() < STARTING {
+            (StatusCode::OK, "starting\n").into_response()
+        } else {
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the agent does not get to its first report\n",
+            )
+                .into_response()
+        };
+    }
     match ask(&health).await {
         Some(_) => (StatusCode::OK, "ok\n").into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "the agent's loop does not answer\n").into_response(),
@@ -86,8 +104,40 @@ async fn ask(health: &Health) -> Option<String> {
         health.scrape.send(sender).await.ok()?;
         receiver.await.ok()
     };
-    tokio::time::timeout(std::time::Duration::from_secs(1), asked)
-        .await
-        .ok()
-        .flatten()
+    tokio::time::timeout(Duration::from_secs(1), asked).await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// What `/healthz` and `/readyz` answer before the first report of an agent that began then.
+    async fn asked(began: Instant) -> [String; 2] {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_reports, report) = watch::channel(None);
+        let (scrape, _visits) = mpsc::channel(1);
+        tokio::spawn(serve(listener, Health { report, scrape, began }));
+        let mut answers = [const { String::new() }; 2];
+        for (answer, path) in answers.iter_mut().zip(["/healthz", "/readyz"]) {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let question = format!("GET {path} HTTP/1.0\r\n\r\n");
+            stream.write_all(question.as_bytes()).await.unwrap();
+            stream.read_to_string(answer).await.unwrap();
+        }
+        answers
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_reads_the_maps_back_is_healthy_and_not_ready_but_not_for_ever() {
+        let [health, ready] = asked(Instant::now()).await;
+        assert!(
+            health.starts_with("HTTP/1.0 200") && health.ends_with("starting\n"),
+            "{health}"
+        );
+        assert!(ready.starts_with("HTTP/1.0 503"), "{ready}");
+        let [health, _] = asked(Instant::now().checked_sub(STARTING).unwrap()).await;
+        assert!(health.starts_with("HTTP/1.0 503"), "{health}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Metrics by Prometheus' conventions, made anew at each scrape from what the kernel and the agent hold then.
 
+mod api;
 mod records;
 
 pub use records::{ByReason, RecordScrape};
@@ -12,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+pub use api::{ApiScrape, StartupDuration};
 
 /// Flows and packets by verdict, reason, hook.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,8 +107,8 @@ pub struct Scrape {
     pub interfaces: usize,
     /// See above.
     pub interfaces_guarded: usize,
-    /// Watches of the API server that stood again after they had failed; none: there is no API server.
-    pub api_reconnects: Option<u64>,
+    /// What is told of the API server; none: there is none.
+    pub api: Option<ApiScrape>,
 }
 
 /// Time that applies took; lives as long as the process.
@@ -288,12 +291,8 @@ pub fn render(scrape: &Scrape, applies: &ApplyDuration, startups: &StartupWindow
         "Pods of this node that cannot be guarded (host network)",
         gauge(scrape.pods_not_enforceable as u64),
     );
-    if let Some(reconnects) = scrape.api_reconnects {
-        registry.register(
-            "api_reconnects",
-            "Watches of the API server that stood again after they had failed",
-            counter(reconnects),
-        );
+    if let Some(api) = &scrape.api {
+        api::register(&mut registry, api);
     }
     registry.register("build_info", "Version of the agent", build());
     let mut text = String::new();
@@ -384,8 +383,11 @@ mod tests {
                 ..RecordScrape::default()
             },
             state: "Normal".into(),
-            api_reconnects: Some(0),
             conditions: vec![("ProbePassed".into(), true)],
+            api: Some(ApiScrape {
+                requests: vec![("watch", "pods".into(), 0)],
+                ..ApiScrape::default()
+            }),
             ..Scrape::default()
         };
         let text = render(&scrape, &ApplyDuration::default(), &StartupWindow::default());
@@ -422,6 +424,9 @@ mod tests {
             "cellwall_pods_protected 0",
             "cellwall_pods_not_enforceable 0",
             "cellwall_api_reconnects_total 0",
+            "cellwall_api_relists_total 0",
+            "cellwall_api_requests_total{verb=\"watch\",resource=\"pods\"} 0",
+            "cellwall_startup_seconds_count 0",
             "cellwall_build_info{version=",
         ] {
             assert!(text.lines().any(|line| line.starts_with(sample)), "{sample}\n{text}");

@@ -42,6 +42,7 @@ pub struct Cluster {
     instance: String,
     child: Option<Child>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     flow_log: Option<PathBuf>,
     node: String,
     /// Configuration for the API server that the agent follows; none: it follows the manifests.
@@ -69,6 +70,7 @@ impl Cluster {
             instance: format!("cwtest-{id}"),
             child: None,
             arguments: Vec::new(),
+            environment: Vec::new(),
             flow_log: None,
             node: "node-0".to_owned(),
             kubeconfig: None,
@@ -88,6 +90,16 @@ impl Cluster {
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|a| (*a).to_owned()));
         self
+    }
+
+    /// Another configuration for the API server, from the agent's next start on.
+    pub fn set_kubeconfig(&mut self, kubeconfig: &Path) {
+        self.kubeconfig = Some(kubeconfig.to_owned());
+    }
+
+    /// A variable of the agent's environment, from its next start on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// With records written to another file.
@@ -162,6 +174,7 @@ impl Cluster {
             .open(self.directory.path().join("agent.log"));
         let mut command = self.command(&["run", "--listen", "127.0.0.1:9469", "--flow-log-pass", "all"]);
         command.arg("--node-name").arg(&self.node);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         match &self.kubeconfig {
             Some(kubeconfig) => command.arg("--kubernetes").env("KUBECONFIG", kubeconfig),
             None => command.arg("--manifests").arg(self.manifests()),

@@ -14,6 +14,8 @@ mod kubectl;
 mod nodes;
 mod process;
 mod programs;
+pub mod proxy;
+mod watched;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,14 +27,15 @@ use cellwall_controller::lab::Namespace;
 use crate::wait_for;
 pub use certificates::{Authority, Identity};
 pub use kubectl::{Answer, Kubectl};
-pub use nodes::{Node, Nodes, POD_IMAGE, PODS, Plugin};
+pub use nodes::{Node, Nodes, POD_IMAGE, Plugin};
 pub use process::Process;
 pub use programs::Programs;
+pub use watched::config;
 
 /// Where the API server answers, from the hub and from everything that joined it.
 pub const SERVER: &str = "https://203.0.113.1:6443";
-/// Addresses of Services.
-pub const SERVICES: &str = "10.96.0.0/16";
+/// Addresses of Services, of both families.
+pub const SERVICES: &str = "10.96.0.0/16,2001:db8:5::/112";
 /// How long the API server may take until it is ready, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -142,8 +145,14 @@ impl ControlPlane {
 
     /// Starts the API server, on the data that there is, and waits until it is ready.
     pub fn start_api(&mut self) {
+        self.start_api_with(&[]);
+    }
+
+    /// The same, with more arguments.
+    pub fn start_api_with(&mut self, arguments: &[&str]) {
         assert!(self.api.is_none(), "the API server is running already");
-        let command = self.api_command();
+        let mut command = self.api_command();
+        command.args(arguments);
         self.api = Some(Process::start("kube-apiserver", command, self.directory.path()));
         let admin = self.admin();
         let ready = wait_for(PATIENCE, || {
@@ -219,6 +228,15 @@ impl ControlPlane {
             .expect("a token");
         let file = format!("{namespace}-{name}");
         self.save_kubeconfig(&file, &format!("token: \"{}\"", token.trim()))
+    }
+
+    /// The same, but the API server is reached by this URL.
+    pub fn kubeconfig_through(&self, namespace: &str, name: &str, url: &str) -> PathBuf {
+        let direct = self.kubeconfig_of_service_account(namespace, name);
+        let text = std::fs::read_to_string(&direct).expect("a kubeconfig");
+        let path = direct.with_extension("through");
+        std::fs::write(&path, text.replace(SERVER, url)).expect("a kubeconfig is written");
+        path
     }
 
     /// A configuration for whoever the certificate names.

@@ -16,10 +16,12 @@ pub mod memory;
 pub mod numbered;
 pub mod ping;
 pub mod raw;
+pub mod scrape;
 pub mod soak;
 pub mod stranger;
 
 pub use agent::{Cluster, patience, pod, wait_for};
+pub use scrape::scrape;
 
 /// Says that a test could not be run here, past the runner's capture: `make test` lists it, and fails on it in CI.
 pub fn not_run(what: &str) {

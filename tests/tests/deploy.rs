@@ -1,9 +1,10 @@
 //! `deploy/` against a real API server: everything that it applies is right, strictly, and the agent's service account
 //! may do what the agent does and nothing else.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cellwall_tests::cluster::{ControlPlane, Kubectl};
+use cellwall_tests::cluster::{ControlPlane, Kubectl, Programs};
 use serde_json::Value;
 
 const NAMESPACE: &str = "cellwall-system";
@@ -75,6 +76,129 @@ fn kubectl_apply_k_of_deploy_is_taken_strictly_and_without_a_warning() {
             .lines()
             .all(|line| line.ends_with(" unchanged") || line.contains("customresource")),
         "{again}"
+    );
+}
+
+/// Helm itself asks the API server.
+const OF_KUBERNETES: &str = "--kube-version=1.34.4";
+
+/// Runs `helm` with the chart of `deploy/`.
+fn helm(words: &[&str]) -> (bool, String, String) {
+    let programs = Programs::of(&["helm"]);
+    let home = tempfile::tempdir().expect("a directory");
+    let done = std::process::Command::new(programs.path("helm"))
+        .args(words)
+        .current_dir(deploy())
+        // Nothing of the user's is read or written.
+        .env("HELM_CACHE_HOME", home.path())
+        .env("HELM_CONFIG_HOME", home.path())
+        .env("HELM_DATA_HOME", home.path())
+        .output()
+        .expect("helm runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (done.status.success(), text(&done.stdout), text(&done.stderr))
+}
+
+/// Objects by kind, namespace and name, as the API server would take them.
+fn objects(kubectl: &Kubectl, manifests: &str) -> BTreeMap<String, Value> {
+    let words = [
+        "create",
+        "--dry-run=client",
+        "--validate=strict",
+        "-o",
+        "json",
+        "-f",
+        "-",
+    ];
+    let text = kubectl.feed(&words, manifests).expect("kubectl reads them");
+    let objects = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+    let key = |object: &Value| {
+        let part = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+        let kind = object["kind"].as_str().expect("a kind");
+        format!("{kind} {}/{}", part("namespace"), part("name"))
+    };
+    let objects = objects.map(|object| object.expect("JSON"));
+    let flat = objects.flat_map(|object| match object["items"].as_array() {
+        Some(items) => items.clone(),
+        None => vec![object],
+    });
+    flat.map(|object| (key(&object), object)).collect()
+}
+
+#[test]
+fn the_chart_is_the_same_as_the_kustomization_and_the_api_server_takes_it_strictly() {
+    let plane = plane();
+    let kubectl = plane.admin();
+    let (clean, said, complaint) = helm(&["lint", "--strict", OF_KUBERNETES, "helm"]);
+    assert!(clean, "{said}{complaint}");
+    let render = |more: &[&str]| {
+        let words = [
+            "template",
+            "cellwall",
+            "helm",
+            "--namespace",
+            NAMESPACE,
+            "--include-crds",
+        ];
+        let (done, text, complaint) = helm(&[&words[..], &[OF_KUBERNETES], more].concat());
+        assert!(done, "{complaint}");
+        text
+    };
+    let chart = render(&[]);
+    let kustomized = |directory: &str| {
+        let directory = deploy().join(directory).to_string_lossy().into_owned();
+        let text = kubectl.run(&["kustomize", &directory]).expect("kubectl kustomize");
+        let mut all = objects(&kubectl, &text);
+        all.remove("Namespace /cellwall-system")
+            .expect("the namespace, which a chart does not make");
+        all
+    };
+    // CRDs are applied first; their kustomization adds a label that a chart's `crds/` cannot.
+    let without_label = |mut all: BTreeMap<String, Value>| {
+        for (_, crd) in all
+            .iter_mut()
+            .filter(|(key, _)| key.starts_with("CustomResourceDefinition"))
+        {
+            crd["metadata"].as_object_mut().expect("metadata").remove("labels");
+        }
+        all
+    };
+    let same = |chart: &str, directory: &str| {
+        let (chart, base) = (objects(&kubectl, chart), without_label(kustomized(directory)));
+        let chart = without_label(chart);
+        assert_eq!(chart.keys().collect::<Vec<_>>(), base.keys().collect::<Vec<_>>());
+        for (key, object) in &base {
+            assert_eq!(chart[key], *object, "{key}");
+        }
+    };
+    same(&chart, "");
+    kubectl.apply(SERVICE_MONITORS);
+    let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
+    kubectl.run(&wait).expect("established");
+    same(&render(&["--set=serviceMonitor.enabled=true"]), "metrics");
+
+    let strict = ["apply", "--server-side", "--validate=strict", "-f", "-"];
+    let tried = kubectl.feed(&[&strict[..], &["--dry-run=server"]].concat(), &chart);
+    assert!(!tried.err.contains("Warning"), "{}", tried.err);
+    tried.expect("a dry run");
+    kubectl.feed(&strict, &chart).expect("kubectl apply");
+
+    let other = render(&[
+        "--set=image.repository=registry.example.com/cellwall,image.tag=next,maxUnavailable=1",
+        "--set=extraArgs={--flow-log-pass=all},nodeSelector.zone=a",
+    ]);
+    let other = objects(&kubectl, &other);
+    let set = &other["DaemonSet cellwall-system/cellwall"]["spec"];
+    let pod = &set["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], "registry.example.com/cellwall:next");
+    assert_eq!(pod["containers"][0]["args"][3], "--flow-log-pass=all");
+    assert_eq!(pod["nodeSelector"]["zone"], "a");
+    assert_eq!(pod["nodeSelector"]["kubernetes.io/os"], "linux");
+    assert_eq!(set["updateStrategy"]["rollingUpdate"]["maxUnavailable"], 1);
+    let (taken, _, complaint) = helm(&["template", "cellwall", "helm", OF_KUBERNETES, "--set=imge.tag=1"]);
+    assert!(
+        !taken && complaint.contains("imge"),
+        "a value that is misspelt is refused: {complaint}"
     );
 }
 

@@ -1,5 +1,9 @@
 //! The agent on a real API server: what `kubectl` writes is enforced, and goes on being enforced without it.
 
+#[path = "kubernetes/rights.rs"]
+mod rights;
+#[path = "kubernetes/scale.rs"]
+mod scale;
 #[path = "kubernetes/scene.rs"]
 mod scene;
 
@@ -7,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cellwall_controller::lab::{Outcome, Server, Wiring};
+use cellwall_tests::scrape::sample;
 use cellwall_tests::wait_for;
 use scene::{Scene, deny, object};
 
@@ -127,6 +132,9 @@ fn without_the_api_server_what_was_realised_goes_on_and_a_restarted_agent_adopts
     assert_eq!(status["generation_realised"], before, "nothing was changed");
     assert!(!status["unready"].as_array().expect("reasons").is_empty(), "{status}");
     comes_out(&scene, "a", "b", Outcome::Silence);
+    // Nor does a pod that comes now get around it, though this agent cannot know whose its interface is.
+    scene.add_pod(0, "late");
+    comes_out(&scene, "late", "b", Outcome::Silence);
 
     scene.plane().start_api();
     scene.admin().run(&["delete", "drule", "deny"]).expect("the rule goes");
@@ -140,13 +148,18 @@ fn without_the_api_server_what_was_realised_goes_on_and_a_restarted_agent_adopts
         scene.node(0).log()
     );
     comes_out(&scene, "a", "b", Outcome::Answered);
+    scene.pod(0, "late");
+    comes_out(&scene, "late", "b", Outcome::Answered);
 }
 
 #[test]
 fn what_was_missed_while_the_watches_were_cut_is_caught_up_with() {
     let (mut scene, _server) = refusing();
-    // The node cannot be reached; meanwhile the rule goes, and the server forgets what it had told.
+    // The node cannot be reached; meanwhile the rule goes, by a server that never had a connection of this agent's (what
+    // one has sent still arrives when it is dead), and the next one begins after that.
     scene.cut(0);
+    scene.plane().kill_api();
+    scene.plane().start_api();
     scene.admin().run(&["delete", "drule", "deny"]).expect("the rule goes");
     scene.plane().kill_api();
     scene.plane().start_api();
@@ -157,10 +170,42 @@ fn what_was_missed_while_the_watches_were_cut_is_caught_up_with() {
     let seen = wait_for(RECONNECT, || (node.tcp("a", to) == Outcome::Answered).then_some(()));
     assert!(seen.is_some(), "{:?}\n{}", node.status(), node.log());
     let metrics = scene.metrics(0);
-    let reconnects = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("cellwall_api_reconnects_total "));
-    assert_ne!(reconnects.expect("the metric is there"), "0");
+    let counted = |name: &str| sample(&metrics, name).expect("the metric is there");
+    assert!(counted("cellwall_api_reconnects_total ") >= 1.0, "{metrics}");
+    // 410 Gone (`Expired`): what the agent had seen last was too old for the server, and it listed anew.
+    assert!(counted("cellwall_api_relists_total ") >= 1.0, "{}", node.log());
+    let log = node.log();
+    let anew = log.lines().find(|line| line.contains("listed anew"));
+    println!("{anew:?}");
+    let says_410 = |line: &str| line.contains("too old resource version") && line.contains("Expired");
+    assert!(anew.is_some_and(says_410), "{log}");
+}
+
+#[test]
+fn an_agent_that_is_newer_than_the_crds_writes_as_much_of_its_status_as_they_know() {
+    let mut scene = Scene::new(Wiring::Routed, &[&["a"]]);
+    scene.pod(0, "a");
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/policyDigest";
+    let patch = format!(r#"[{{"op": "remove", "path": "{field}"}}]"#);
+    let words = [
+        "patch",
+        "crd",
+        "interceptstatuses.cellwall.io",
+        "--type=json",
+        "-p",
+        &patch,
+    ];
+    scene.admin().run(&words).expect("an older CRD");
+    // The server takes a moment to work by it.
+    std::thread::sleep(Duration::from_secs(2));
+    scene.start(0);
+    let report = scene.wait_json(&["get", "interceptstatus", "node-0"], |report| {
+        report["status"]["state"] == "Normal"
+    });
+    assert_eq!(report["status"]["podsProtected"], 1, "{report}");
+    assert!(report["status"]["policyDigest"].is_null(), "{report}");
+    let log = scene.node(0).log();
+    assert!(log.contains("the CRDs are older than this agent"), "{log}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::core::{Core, Source, chain};
 use super::listing;
 use crate::api::Request;
-use crate::metrics::{self, RuleLabels, Scrape, Totals, VerdictLabels};
+use crate::metrics::{self, ApiScrape, RuleLabels, Scrape, Totals, VerdictLabels};
 use crate::questions::answer_line;
 use crate::records::directory::{action, reason};
 use crate::records::fold::Told;
@@ -98,9 +98,14 @@ impl Core {
             pods_protected: report.pods_protected,
             pods_not_enforceable: report.pods_not_enforceable,
             evicted: self.accounts.evicted.load(Ordering::Relaxed),
-            api_reconnects: match &self.source {
+            api: match &self.source {
                 Source::Files(_) => None,
-                Source::Cluster(followed) => Some(followed.mirror.reconnects()),
+                Source::Cluster(followed) => Some(ApiScrape {
+                    reconnects: followed.mirror.reconnects(),
+                    relists: followed.mirror.relists(),
+                    requests: followed.requests.counts(),
+                    startup: followed.startup.duration.clone(),
+                }),
             },
             state: report.state.to_string(),
             conditions: report

@@ -10,6 +10,10 @@
 //!   sandbox was made anew).
 //! - Where a network plugin tells of a pod that it has just made a network for ([`Claim`]), that binds: nothing of the
 //!   pod has run yet. The pod has then the addresses that it was given, until the API server tells of any.
+//! - A pod's own address that came into its namespace later than another (a router told it one first) counts where
+//!   nothing else can be meant: the pod and the namespace have been without each other for [`GRACE`], no other pod of
+//!   the node waits for either, every pod's address is known, so that the namespace is no newer pod's, and it never was
+//!   another's.
 //! - Where the births of two namespaces would make both the same pod's, a pod that could be in one namespace only takes
 //!   that one first; what is left undecided is nobody's, and `startup` decides there.
 //! - A namespace that no pod wants is still treated as a pod's that is not known yet, until it is [`FOREIGN`] old and
@@ -59,9 +63,16 @@ pub(super) struct Memory {
     since: Instant,
     /// It was found to be no pod's.
     foreign: bool,
+    /// It was a pod's that is gone: what lies in it may still be that pod's.
+    left: bool,
 }
 
 impl Memory {
+    /// Whether it was found to be no pod's.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign
+    }
+
     /// What an earlier process knew.
     pub(super) fn restored(ends: BTreeSet<u32>, birth: BTreeSet<Address>, pod: Name, claimed: bool) -> Self {
         Self {
@@ -71,6 +82,7 @@ impl Memory {
             claimed,
             since: Instant::now(),
             foreign: false,
+            left: false,
         }
     }
 }
@@ -117,6 +129,7 @@ impl Bindings {
         self.take_claims(seen, wanted);
         self.release(wanted, exists);
         let undecided = self.decide(wanted);
+        self.decide_late(seen, wanted, now);
         self.find_missing(wanted, &undecided, now);
         self.find_conflicts(seen, wanted);
         self.find_foreign(wanted, now);
@@ -169,6 +182,7 @@ impl Bindings {
                 claimed: false,
                 since: now,
                 foreign: false,
+                left: false,
             });
             memory.ends.clone_from(&one.ends);
             if memory.birth.is_empty() {
@@ -228,7 +242,7 @@ impl Bindings {
                 .as_ref()
                 .is_some_and(|pod| !exists(pod) || moved.contains(pod))
             {
-                (memory.pod, memory.claimed) = (None, false);
+                (memory.pod, memory.claimed, memory.left) = (None, false, true);
             }
         }
     }
@@ -265,6 +279,42 @@ impl Bindings {
             }
             if !moved {
                 return places.into_keys().collect();
+            }
+        }
+    }
+
+    /// Binds a namespace that was born without its pod's address and has it now, where nothing else can be meant.
+    fn decide_late(&mut self, seen: &[Seen], wanted: &[Wanted], now: Instant) {
+        if wanted.iter().any(|pod| pod.addresses.is_empty()) {
+            return;
+        }
+        let bound: BTreeSet<Name> = self.memory.values().filter_map(|memory| memory.pod.clone()).collect();
+        let old = |since: Instant| now.saturating_duration_since(since) >= GRACE;
+        let mut places: BTreeMap<NamespaceId, Vec<&Wanted>> = BTreeMap::new();
+        for pod in wanted.iter().filter(|pod| !bound.contains(&pod.uid)) {
+            let has = |one: &&Seen| {
+                one.addresses
+                    .iter()
+                    .flatten()
+                    .any(|address| pod.addresses.contains(address))
+            };
+            let free = |one: &&Seen| {
+                self.memory
+                    .get(&one.id)
+                    .is_some_and(|memory| memory.pod.is_none() && !memory.left)
+            };
+            let all: Vec<&Seen> = seen.iter().filter(free).filter(has).collect();
+            if let [one] = all.as_slice() {
+                places.entry(one.id).or_default().push(pod);
+            }
+        }
+        for (id, pods) in places {
+            let [pod] = pods.as_slice() else { continue };
+            let lost = self.lost.get(&pod.uid).is_some_and(|since| old(*since));
+            if let Some(memory) = self.memory.get_mut(&id).filter(|memory| lost && old(memory.since)) {
+                memory.pod = Some(pod.uid.clone());
+                memory.birth.extend(&pod.addresses);
+                memory.foreign = false;
             }
         }
     }

@@ -10,8 +10,10 @@ use cellwall_policy::world::{Document, DocumentKey, World};
 
 use super::bind::Bindings;
 use super::core::{Core, Source};
-use super::locals::{Locals, of_node};
+use super::locals::{Locals, NodeSide, of_node, of_status};
 use super::remembered::Remembered;
+use super::startup::Waiting;
+use crate::cluster::client::Requests;
 use crate::cluster::mirror::{Delta, Mirror};
 use crate::cluster::status::Outlook;
 use crate::cluster::status::outlook::{View, digest, policy};
@@ -26,6 +28,9 @@ const TOLD: Duration = Duration::from_millis(250);
 pub(super) struct Followed {
     pub(super) mirror: Mirror,
     pub(super) bindings: Bindings,
+    /// What was asked of the API server.
+    pub(super) requests: Requests,
+    pub(super) startup: Waiting,
     remembered: Remembered,
     /// The world of the first lists, until they are whole.
     staged: Option<World>,
@@ -49,6 +54,8 @@ impl Followed {
         Self {
             mirror: Mirror::open(state_dir),
             bindings,
+            requests: Requests::default(),
+            startup: Waiting::default(),
             remembered,
             staged: Some(world),
             told: Instant::now(),
@@ -190,7 +197,8 @@ impl Core {
             return;
         }
         let locals = Locals::look_by_address(&mut self.netlink, &self.world, &mut followed.bindings, &self.locals);
-        followed.remembered.save(&followed.bindings, &locals.all);
+        let status = of_status(&self.world);
+        followed.remembered.save(&followed.bindings, &locals.all, &status);
         for conflict in followed
             .bindings
             .conflicts
@@ -227,6 +235,11 @@ impl Core {
         };
         touched.extend(put(&mut self.world, Delta::Put(Document::NodeReport(report))));
         self.settle(locals, &touched);
+        if let Source::Cluster(followed) = &mut self.source
+            && self.refused.is_none()
+        {
+            followed.startup.look(&self.locals.links, &self.world, Instant::now());
+        }
         self.told_now();
     }
 
@@ -235,16 +248,23 @@ impl Core {
         matches!(&self.source, Source::Cluster(followed) if followed.staged.is_some())
     }
 
-    /// Takes note of the interfaces that an earlier process guarded: until the world is known they are kept as they are.
+    /// Takes note of the interfaces that an earlier process guarded, which are kept as they are until the world is known,
+    /// and of those that came since.
     pub(super) fn adopt_interfaces(&mut self) {
-        let attached: BTreeSet<u32> = self.realiser.image().attached().map(|(ifindex, _)| ifindex).collect();
-        let addresses = self.netlink.addresses().unwrap_or_default();
-        match self.netlink.list() {
-            Ok(all) => {
-                self.locals.node = of_node(&addresses, &all);
-                let ours = all.iter().filter(|link| attached.contains(&link.ifindex));
+        let mut guarded: BTreeSet<u32> = self.realiser.image().attached().map(|(ifindex, _)| ifindex).collect();
+        match NodeSide::take(&mut self.netlink) {
+            Ok(view) => {
+                // A pod that came while no agent could know it: without an entry in the kernel its packets are dropped,
+                // or pass where `startup` is Open.
+                if let Source::Cluster(followed) = &self.source
+                    && self.realiser.generation() > 0
+                {
+                    guarded.extend(followed.remembered.strangers(&guarded, &view));
+                }
+                self.locals.node = of_node(&view.addresses, &view.links);
+                let ours = view.links.iter().filter(|link| guarded.contains(&link.ifindex));
                 self.locals.hosts = ours.map(|link| (link.ifindex, link.clone())).collect();
-                self.locals.all = all;
+                self.locals.all = view.links;
             }
             Err(error) => tracing::error!(%error, "interfaces cannot be listed"),
         }

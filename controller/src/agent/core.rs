@@ -253,12 +253,9 @@ impl Core {
     pub(super) fn settle(&mut self, locals: Locals, touched: &[DocumentKey]) {
         let moved = locals.links != self.locals.links;
         let known = &self.locals.hosts;
-        let fresh: Vec<u32> = locals
-            .hosts
-            .keys()
-            .copied()
-            .filter(|ifindex| !known.contains_key(ifindex))
-            .collect();
+        // Those that came before the world was known are new to the kernel's tables too.
+        let is_new = |ifindex: &u32| self.fresh || !known.contains_key(ifindex);
+        let fresh: Vec<u32> = locals.hosts.keys().copied().filter(is_new).collect();
         let former = std::mem::replace(&mut self.locals, locals);
         if self.fresh || moved || !touched.is_empty() || self.refused.is_some() {
             self.realise(touched, &fresh);

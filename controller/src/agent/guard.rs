@@ -26,12 +26,14 @@ impl Core {
             Ok(pins) => tracing::warn!(pins, "somebody removed pins of ours; they were put back"),
             Err(error) => tracing::error!("pins of ours that somebody removed stay away: {}", chain(&error)),
         }
+        let staged = self.is_staged();
         let known: BTreeSet<u32> = self.realiser.image().attached().map(|(ifindex, _)| ifindex).collect();
         self.guarded.retain(|ifindex| self.locals.hosts.contains_key(ifindex));
         let ours = HOOKS.map(|hook| self.instance.program(hook).ok().map(|(id, _)| id));
         for (ifindex, link) in &self.locals.hosts {
-            // An interface that the kernel's tables do not know yet would be judged by nothing: policy first.
-            if self.fresh && !known.contains(ifindex) {
+            // An interface that the kernel's tables do not know yet would be judged by nothing: policy first. Without the
+            // API server there is none to wait for.
+            if self.fresh && !known.contains(ifindex) && !staged {
                 self.unguarded
                     .insert(*ifindex, format!("{}: the first policy is not realised", link.name));
                 continue;

@@ -2,6 +2,8 @@
 
 mod by_address;
 
+pub(super) use by_address::{NodeSide, of_status};
+
 use std::collections::BTreeMap;
 
 use cellwall_datapath::links::{self, Links, NamespaceId, PodLinks};

@@ -9,6 +9,7 @@ use cellwall_policy::model::Address;
 use serde::{Deserialize, Serialize};
 
 use super::bind::{Bindings, Memory};
+use super::locals::NodeSide;
 use crate::cluster::kept::BINDINGS;
 use crate::state_file::StateFile;
 
@@ -19,6 +20,12 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 struct State {
     boot: String,
     bound: Vec<Bound>,
+    /// Interfaces that lead to what is no pod's.
+    #[serde(default)]
+    foreign: Vec<End>,
+    /// The addresses of the Node's status: what has one is a way out of the node.
+    #[serde(default)]
+    node: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,33 +80,50 @@ impl Remembered {
         (Self { file, written }, bindings)
     }
 
-    /// Saves what changed.
-    pub(super) fn save(&mut self, bindings: &Bindings, links: &[links::Link]) {
+    /// Interfaces that an earlier process of this run of the machine did not know, and that lead to a pod as far as can
+    /// be told without the API server. None where no such process knew the Node.
+    pub(super) fn strangers(&self, known: &BTreeSet<u32>, view: &NodeSide) -> Vec<u32> {
+        let node: BTreeSet<Address> = self.written.node.iter().filter_map(|text| text.parse().ok()).collect();
+        if node.is_empty() || self.written.boot != boot() {
+            return Vec::new();
+        }
+        let bound = self.written.bound.iter().flat_map(|bound| &bound.ends);
+        let is_known = |link: &links::Link| {
+            let mut ends = bound.clone().chain(&self.written.foreign);
+            known.contains(&link.ifindex) || ends.any(|end| end.ifindex == link.ifindex && end.mac == link.mac)
+        };
+        let all = view.to_pods(&node);
+        let links = view
+            .links
+            .iter()
+            .filter(|link| all.contains(&link.ifindex) && !is_known(link));
+        links.map(|link| link.ifindex).collect()
+    }
+
+    /// Saves what changed; `node` are the addresses of the Node's status.
+    pub(super) fn save(&mut self, bindings: &Bindings, links: &[links::Link], node: &BTreeSet<Address>) {
+        let end = |ifindex: &u32| End {
+            ifindex: *ifindex,
+            mac: links
+                .iter()
+                .find(|link| link.ifindex == *ifindex)
+                .and_then(|link| link.mac),
+        };
         let bound = bindings.memory.iter().filter_map(|(id, memory)| {
-            let mac = |ifindex: u32| {
-                links
-                    .iter()
-                    .find(|link| link.ifindex == ifindex)
-                    .and_then(|link| link.mac)
-            };
             Some(Bound {
                 namespace: id.number(),
-                ends: memory
-                    .ends
-                    .iter()
-                    .map(|ifindex| End {
-                        ifindex: *ifindex,
-                        mac: mac(*ifindex),
-                    })
-                    .collect(),
+                ends: memory.ends.iter().map(end).collect(),
                 birth: memory.birth.iter().map(ToString::to_string).collect(),
                 pod: memory.pod.as_ref()?.to_string(),
                 claimed: memory.claimed,
             })
         });
+        let foreign = bindings.memory.values().filter(|memory| memory.is_foreign());
         let state = State {
             boot: boot(),
             bound: bound.collect(),
+            foreign: foreign.flat_map(|memory| memory.ends.iter().map(end)).collect(),
+            node: node.iter().map(ToString::to_string).collect(),
         };
         if state == self.written {
             return;

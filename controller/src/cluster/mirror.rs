@@ -43,6 +43,8 @@ struct Known {
     listed: bool,
     /// Since when the watch is down, and why.
     down: Option<(Instant, String)>,
+    /// Why it failed last.
+    failure: String,
 }
 
 /// What a burst came to.
@@ -61,6 +63,7 @@ pub struct Mirror {
     kept: Kept,
     began: Instant,
     reconnects: u64,
+    relists: u64,
 }
 
 impl Mirror {
@@ -71,6 +74,7 @@ impl Mirror {
             kept: Kept::open(state_dir),
             began: Instant::now(),
             reconnects: 0,
+            relists: 0,
         }
     }
 
@@ -79,12 +83,13 @@ impl Mirror {
         let mut taken = Taken::default();
         for one in heard {
             match one {
-                Heard::Listing(kind) => self.of(kind).listing = Some(BTreeSet::new()),
+                Heard::Listing(kind) => self.listing(kind),
                 Heard::Listed(kind) => self.listed(kind, &mut taken),
                 Heard::Put { kind, key, about, read } => self.put(kind, key, about, read, &mut taken),
                 Heard::Gone(kind, key) => self.gone(kind, &key, &mut taken),
                 Heard::Down(kind, why) => {
                     let since = self.of(kind).down.take().map_or_else(Instant::now, |(since, _)| since);
+                    self.of(kind).failure.clone_from(&why);
                     self.of(kind).down = Some((since, why));
                 }
                 Heard::Up(kind) => {
@@ -99,6 +104,15 @@ impl Mirror {
 
     fn of(&mut self, kind: Kind) -> &mut Known {
         self.kinds.entry(kind).or_default()
+    }
+
+    fn listing(&mut self, kind: Kind) {
+        let known = self.of(kind);
+        known.listing = Some(BTreeSet::new());
+        if known.listed {
+            tracing::info!(%kind, why = known.failure, "the API server has forgotten what was seen last: listed anew");
+            self.relists += 1;
+        }
     }
 
     fn listed(&mut self, kind: Kind, taken: &mut Taken) {
@@ -217,6 +231,11 @@ impl Mirror {
     /// How often a watch stood again after it had failed.
     pub fn reconnects(&self) -> u64 {
         self.reconnects
+    }
+
+    /// How often a kind was listed anew, because the server had forgotten what was seen last.
+    pub fn relists(&self) -> u64 {
+        self.relists
     }
 
     /// The objects of a kind.

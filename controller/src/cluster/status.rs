@@ -6,29 +6,59 @@
 //! - [`overview`]: from what the leader knows to the statuses, finalizers and events; pure.
 //! - [`leader`]: writes them.
 //! - [`events`]: Kubernetes Events, bounded.
+//! - [`finalizer`]: holds an object while rules name it.
 
 pub mod events;
+pub mod finalizer;
 pub mod leader;
 pub mod lease;
 pub mod outlook;
 pub mod overview;
 pub mod own;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 pub use outlook::Outlook;
 
 /// Shortest time between two writes about one object.
 const PACE: Duration = Duration::from_secs(1);
+/// How an API server says that it does not know a field.
+const NOT_IN_SCHEMA: &str = "field not declared in schema";
 
 /// Starts what writes. `outlook` is what the loop knows; `leads` becomes true while this node leads.
 pub fn start(client: &Client, outlook: &watch::Receiver<Option<Arc<Outlook>>>, leads: &watch::Sender<bool>) {
     tokio::spawn(own::follow(client.clone(), outlook.clone()));
     tokio::spawn(leader::follow(client.clone(), outlook.clone(), leads.clone()));
+}
+
+/// Writes a status by server-side apply. A CRD that is older than this agent does not know each field of it, and apply
+/// refuses the whole status then: a merge leaves out what is not known.
+async fn apply_status<K, P>(api: &Api<K>, name: &str, parameters: &PatchParams, object: &P) -> kube::Result<K>
+where
+    K: Clone + DeserializeOwned + Debug,
+    P: Serialize + Debug,
+{
+    let refused = match api.patch_status(name, parameters, &Patch::Apply(object)).await {
+        Err(kube::Error::Api(answer)) if answer.message.contains(NOT_IN_SCHEMA) => answer.message,
+        other => return other,
+    };
+    tracing::warn!(
+        "{name}: the CRDs are older than this agent, and what they do not know is left out of the status; apply those of \
+         this version (`cellwall crds | kubectl apply --server-side -f -`): {refused}"
+    );
+    let parameters = PatchParams {
+        field_manager: parameters.field_manager.clone(),
+        ..PatchParams::default()
+    };
+    api.patch_status(name, &parameters, &Patch::Merge(object)).await
 }
 
 /// With thousands of nodes each writes less often, so that all of them together write about twenty times a second.

@@ -14,88 +14,21 @@ use serde_json::Value;
 use super::node::{Content, Entry, Node, Scalar, ambiguous_words, quote_it};
 use super::problem::{Fault, Position, Problem, excerpt};
 use super::scalar::{Reading, Readings};
+pub use crate::kind::Kind;
 
-/// The API version of our own kinds.
-pub const OUR_VERSION: &str = "cellwall.io/v1alpha1";
-
-/// The kinds that are read from manifests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[allow(missing_docs)] // why: the names say it all
-pub enum Kind {
-    ClusterDefense,
-    NetworkObject,
-    DefenseRule,
-    Namespace,
-    Node,
-    Pod,
-    Service,
-    EndpointSlice,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::ClusterDefense,
-        Self::NetworkObject,
-        Self::DefenseRule,
-        Self::Namespace,
-        Self::Node,
-        Self::Pod,
-        Self::Service,
-        Self::EndpointSlice,
-    ];
-
-    /// The kind as written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ClusterDefense => "ClusterDefense",
-            Self::NetworkObject => "NetworkObject",
-            Self::DefenseRule => "DefenseRule",
-            Self::Namespace => "Namespace",
-            Self::Node => "Node",
-            Self::Pod => "Pod",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-        }
-    }
-
-    /// The one `apiVersion` that is read.
-    pub fn api_version(self) -> &'static str {
-        match self {
-            Self::ClusterDefense | Self::NetworkObject | Self::DefenseRule => OUR_VERSION,
-            Self::Namespace | Self::Node | Self::Pod | Self::Service => "v1",
-            Self::EndpointSlice => "discovery.k8s.io/v1",
-        }
-    }
-
-    /// Whether documents of the kind live in namespaces.
-    pub fn is_namespaced(self) -> bool {
-        matches!(self, Self::Pod | Self::Service | Self::EndpointSlice)
-    }
-
-    /// Whether it is one of our own kinds, where unknown fields are refused.
-    pub fn is_ours(self) -> bool {
-        self.api_version() == OUR_VERSION
-    }
-
-    /// The kind of a name, and whether `api_version` is the right one. `None`: not ours to read; a group of another
-    /// owner may have a kind of the same name.
-    fn find(api_version: &str, name: &str) -> Option<(Self, bool)> {
-        let kind = Self::ALL.into_iter().find(|kind| kind.name() == name)?;
-        let group = |version: &str| {
-            version
-                .split_once('/')
-                .map_or(String::new(), |(group, _)| group.to_owned())
-        };
-        let right = api_version == kind.api_version();
-        (right || api_version.is_empty() || group(api_version) == group(kind.api_version())).then_some((kind, right))
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+/// The kind of a name, and whether `api_version` is the right one. `None`: not to be read from files; a group of another
+/// owner may have a kind of the same name.
+fn find(api_version: &str, name: &str) -> Option<(Kind, bool)> {
+    // Nodes' reports are an API server's alone.
+    let mut kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::InterceptStatus);
+    let kind = kinds.find(|kind| kind.name() == name)?;
+    let group = |version: &str| {
+        version
+            .split_once('/')
+            .map_or(String::new(), |(group, _)| group.to_owned())
+    };
+    let right = api_version == kind.api_version();
+    (right || api_version.is_empty() || group(api_version) == group(kind.api_version())).then_some((kind, right))
 }
 
 /// What a document is known by.
@@ -259,7 +192,7 @@ impl Pieces {
             self.add_items(node, &api_version, &kind);
             return;
         }
-        if let Some((kind, right_version)) = Kind::find(&api_version, &kind) {
+        if let Some((kind, right_version)) = find(&api_version, &kind) {
             self.define(node, kind, &api_version, right_version);
         } else {
             let name = if api_version.is_empty() {

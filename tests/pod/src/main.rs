@@ -4,14 +4,19 @@
 //! pod pause                              waits until it is ended: the sandbox of a pod, and a pod to ask from
 //! pod serve PORT...                      answers TCP and UDP: the name of this pod, and whom it sees asking
 //! pod ask tcp|udp ADDRESS:PORT [MS]      one question; prints `answered NAME FROM`, `refused` or `silence`
-//! pod count tcp ADDRESS:PORT SECONDS     a new connection every 10 ms; prints how many were answered, and how many not
+//! pod count tcp ADDRESS:PORT             a new connection every 10 ms until standard input ends; prints how many were
+//!                                        answered, and how many not
+//! pod observe udp ADDRESS:PORT           a datagram every 1 ms until then; prints when answers end and begin
 //! ```
+
+mod observe;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -26,9 +31,10 @@ fn main() -> ExitCode {
         ["serve", ports @ ..] => serve(ports),
         ["ask", protocol, to] => ask(protocol, to, "1000"),
         ["ask", protocol, to, patience] => ask(protocol, to, patience),
-        ["count", "tcp", to, seconds] => count(to, seconds),
+        ["count", "tcp", to] => count(to),
+        ["observe", "udp", to] => observe::observe(to),
         _ => Err(io::Error::other(
-            "usage: pod pause | serve PORT... | ask tcp|udp ADDRESS:PORT [MS] | count tcp ADDRESS:PORT SECONDS",
+            "usage: pod pause | serve PORT... | ask tcp|udp ADDRESS:PORT [MS] | count tcp ADDRESS:PORT | observe udp ADDRESS:PORT",
         )),
     };
     match done {
@@ -74,9 +80,10 @@ fn serve(ports: &[&str]) -> io::Result<()> {
         });
         thread::spawn(move || {
             let mut question = [0; 2048];
-            while let Ok((_, from)) = udp.recv_from(&mut question) {
+            while let Ok((n, from)) = udp.recv_from(&mut question) {
+                let answer = [line(from).as_bytes(), &question[..n]].concat();
                 // An answer that cannot be sent is a silence that the client sees.
-                let _ = udp.send_to(line(from).as_bytes(), from);
+                let _ = udp.send_to(&answer, from);
             }
         });
     }
@@ -136,11 +143,11 @@ fn ask_udp(to: SocketAddr, patience: Duration) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text[..n]).into_owned())
 }
 
-fn count(to: &str, seconds: &str) -> io::Result<()> {
+fn count(to: &str) -> io::Result<()> {
     let to: SocketAddr = number(to)?;
-    let end = Instant::now() + Duration::from_secs(number(seconds)?);
+    let over = observe::at_the_end_of_input();
     let (mut answered, mut not) = (0_u32, 0_u32);
-    while Instant::now() < end {
+    while !over.load(Ordering::Relaxed) {
         match ask_tcp(to, Duration::from_secs(2)) {
             Ok(_) => answered += 1,
             Err(_) => not += 1,

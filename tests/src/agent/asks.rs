@@ -1,11 +1,10 @@
 //! What is asked of a cluster: on the wire, and of its agent.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cellwall_controller::api::{Request, client};
-use cellwall_controller::lab::{Outcome, inside, tcp_ask, udp_ask};
+use cellwall_controller::lab::{Outcome, tcp_ask, udp_ask};
 use serde_json::Value;
 
 use super::{Cluster, patience, wait_for};
@@ -32,14 +31,7 @@ impl Cluster {
 
     /// The text of a scrape.
     pub fn metrics(&self) -> String {
-        let text = inside(&self.netns("node"), || {
-            let mut stream = TcpStream::connect("127.0.0.1:9469")?;
-            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).map(|_| text)
-        });
-        text.expect("the node's namespace")
-            .expect("the agent tells its metrics")
+        crate::scrape(&self.netns("node"), "127.0.0.1:9469").expect("the agent tells its metrics")
     }
 
     /// The sum of the samples of a metric whose lines begin so and have this among their labels.

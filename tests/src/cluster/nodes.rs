@@ -17,8 +17,6 @@ use crate::wait_for;
 
 /// The image of the tests' own program: pause, server and client.
 pub const POD_IMAGE: &str = "cellwall-test-pod:1";
-/// Addresses of pods: 10.244.NUMBER.0/24 on each node.
-pub const PODS: &str = "10.244.0.0/16";
 
 /// How a node's pods are wired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +50,7 @@ impl Nodes {
     /// Node `node-1` with the bridge plugin and `node-2` with ptp, both Ready, with these image archives.
     pub fn start(images: &[&Path]) -> Self {
         let programs = Programs::of(&[]);
-        for program in ["containerd", "ctr", "runc", "/usr/lib/cni/bridge", "nft"] {
+        for program in ["containerd", "ctr", "runc", "/usr/lib/cni/bridge", "nft", "iptables"] {
             let found = Command::new("sh")
                 .arg("-c")
                 .arg(format!("command -v {program}"))
@@ -60,7 +58,7 @@ impl Nodes {
             assert!(
                 found.is_ok_and(|found| found.status.success()),
                 "{program} is missing; `make setup` installs it (Debian packages containerd, runc, \
-                 containernetworking-plugins, nftables)"
+                 containernetworking-plugins, nftables, iptables)"
             );
         }
         let mut plane = ControlPlane::with_programs(programs);
@@ -173,6 +171,11 @@ impl Node {
         format!("203.0.113.{}", 10 + self.number)
     }
 
+    /// Its network namespace.
+    pub fn netns(&self) -> &Namespace {
+        &self.netns
+    }
+
     /// A command on this node, as its root would run it.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
@@ -251,15 +254,17 @@ impl Node {
         ));
     }
 
+    /// Runs `ctr` on the images of the node's pods.
+    fn ctr(&self, words: &[&str]) -> std::process::Output {
+        let mut command = self.command("ctr");
+        command.args(["--address", "/run/containerd/containerd.sock", "-n", "k8s.io"]);
+        command.args(words).output().expect("ctr runs")
+    }
+
     /// Puts image archives into the node's containerd.
     pub fn import(&self, images: &[&Path]) {
-        let ctr = |words: &[&str]| {
-            let mut command = self.command("ctr");
-            command.args(["--address", "/run/containerd/containerd.sock", "-n", "k8s.io"]);
-            command.args(words).output().expect("ctr runs")
-        };
         let up = wait_for(Duration::from_secs(30), || {
-            ctr(&["version"]).status.success().then_some(())
+            self.ctr(&["version"]).status.success().then_some(())
         });
         assert!(
             up.is_some(),
@@ -267,19 +272,26 @@ impl Node {
             self.processes[1].last_words()
         );
         for image in images {
-            let done = ctr(&["images", "import", &image.to_string_lossy()]);
+            let done = self.ctr(&["images", "import", &image.to_string_lossy()]);
             let said = String::from_utf8_lossy(&done.stderr);
             assert!(done.status.success(), "import of {}: {said}", image.display());
         }
     }
 
+    /// Gives an image that is there another name, too.
+    pub fn tag_image(&self, image: &str, name: &str) {
+        let done = self.ctr(&["images", "tag", "--force", image, name]);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{image} as {name}: {said}");
+    }
+
     /// kubelet and kube-proxy.
     fn start(&mut self, plane: &ControlPlane) {
         let (name, number) = (self.name.clone(), self.number);
-        // The node's range of pod addresses is said by the Node.
+        // The node's ranges of pod addresses are said by the Node.
         plane.admin().apply(&format!(
             "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n\
-             spec: {{podCIDR: 10.244.{number}.0/24, podCIDRs: [10.244.{number}.0/24]}}\n"
+             spec: {{podCIDR: 10.244.{number}.0/24, podCIDRs: [10.244.{number}.0/24, \"2001:db8:{number:x}4::/64\"]}}\n"
         ));
         let authority = plane.authority();
         let own = authority.client(&name, &format!("system:node:{name}"), "system:nodes");
@@ -292,7 +304,7 @@ impl Node {
                 &format!("--config={}", self.path("kubelet.yaml")),
                 &format!("--kubeconfig={}", kubeconfig.display()),
                 &format!("--hostname-override={name}"),
-                &format!("--node-ip={}", self.address()),
+                &format!("--node-ip={},2001:db8:3::{:x}", self.address(), 10 + number),
             ],
         );
         let proxy = authority.client(&format!("proxy-{name}"), "system:kube-proxy", "system:node-proxiers");
@@ -304,7 +316,7 @@ impl Node {
                 &program,
                 &format!("--kubeconfig={}", kubeconfig.display()),
                 &format!("--hostname-override={name}"),
-                &format!("--cluster-cidr={PODS}"),
+                "--detect-local-mode=NodeCIDR",
                 "--proxy-mode=nftables",
                 // The machine's limit is not ours to set.
                 "--conntrack-max-per-core=0",

@@ -1,11 +1,9 @@
 //! A control plane, and nodes of labs that agents run on. No kubelet: pods are written as one would report them.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use cellwall_controller::lab::{Wiring, inside};
+use cellwall_controller::lab::Wiring;
 use cellwall_tests::cluster::{ControlPlane, Kubectl};
 use cellwall_tests::{Cluster, wait_for};
 use serde_json::{Value, json};
@@ -16,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const NAMESPACE: &str = "shop";
 
 /// Who the agents are and what they may do: what a cluster applies, and nothing more.
-const RIGHTS: [&str; 3] = [
+pub(crate) const RIGHTS: [&str; 3] = [
     include_str!("../../../deploy/base/service-account.yaml"),
     include_str!("../../../deploy/base/rbac.yaml"),
     include_str!("../../../deploy/base/admission.yaml"),
@@ -210,14 +208,7 @@ impl Scene {
 
     /// What the agent's metrics say.
     pub(crate) fn metrics(&self, node: usize) -> String {
-        let asked = inside(self.nodes[node].lab.node().name(), || {
-            let mut stream = TcpStream::connect("127.0.0.1:9469")?;
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok::<_, std::io::Error>(text)
-        });
-        asked.expect("the node's namespace").expect("metrics")
+        self.nodes[node].metrics()
     }
 }
 

@@ -288,3 +288,45 @@ fn a_plugin_s_word_goes_before_what_was_guessed_by_an_address() {
     claim(&mut scene, "new", 1, &["192.0.2.1"]);
     assert_eq!(scene.whose(1), is("new"));
 }
+
+#[test]
+fn an_address_that_a_router_told_first_does_not_keep_a_pod_from_its_namespace() {
+    let mut scene = Scene::new();
+    scene.pod("web", &[]).space(1, &["2001:db8::5"]).look();
+    scene
+        .space(1, &["2001:db8::5", "192.0.2.1"])
+        .pod("web", &["192.0.2.1"])
+        .look();
+    assert_eq!(scene.whose(1), Whose::Unknown, "it was born with another address");
+    assert!(scene.bindings.await_time());
+    assert_eq!(scene.after(GRACE).whose(1), is("web"));
+    assert_eq!(scene.after(GRACE).whose(1), is("web"));
+    assert!(scene.bindings.missing.is_empty());
+}
+
+#[test]
+fn a_late_address_binds_nothing_where_a_newer_pod_or_one_that_is_gone_may_have_put_it_there() {
+    let mut scene = Scene::new();
+    scene
+        .pod("web", &["192.0.2.1"])
+        .pod("new", &[])
+        .space(1, &["192.0.2.9"])
+        .look();
+    scene.space(1, &["192.0.2.9", "192.0.2.1"]);
+    assert_eq!(
+        scene.after(GRACE * 2).whose(1),
+        Whose::Unknown,
+        "it may be the new pod's"
+    );
+
+    let mut scene = Scene::new();
+    scene.pod("old", &["192.0.2.9"]).space(1, &["192.0.2.9"]).look();
+    assert_eq!(scene.whose(1), is("old"));
+    scene.without_pod("old").pod("web", &["192.0.2.1"]);
+    scene.space(1, &["192.0.2.9", "192.0.2.1"]);
+    assert_eq!(
+        scene.after(GRACE).after(GRACE * 2).whose(1),
+        Whose::Unknown,
+        "it is the old pod's still"
+    );
+}

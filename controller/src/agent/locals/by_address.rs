@@ -16,6 +16,52 @@ use cellwall_policy::world::World;
 use super::{Locals, of_node};
 use crate::agent::bind::{Bindings, Seen, Wanted, Whose};
 
+/// The node's side, as the kernel shows it.
+pub(in crate::agent) struct NodeSide {
+    /// Every interface.
+    pub(in crate::agent) links: Vec<links::Link>,
+    /// Their addresses.
+    pub(in crate::agent) addresses: Vec<links::Address>,
+    /// Those with a default route.
+    defaults: BTreeSet<u32>,
+}
+
+impl NodeSide {
+    pub(in crate::agent) fn take(links: &mut Links) -> Result<Self, cellwall_datapath::NetlinkError> {
+        Ok(Self {
+            addresses: links.addresses()?,
+            defaults: links.default_routes()?,
+            links: links.list()?,
+        })
+    }
+
+    /// The node's own ways out, where these are the addresses of its status.
+    fn ways_out(&self, status: &BTreeSet<Address>) -> BTreeSet<u32> {
+        let of_status = self
+            .addresses
+            .iter()
+            .filter(|address| status.contains(&Address::new(address.ip)));
+        let own = of_status
+            .map(|address| address.ifindex)
+            .chain(self.defaults.iter().copied());
+        below(own.collect(), &self.links)
+    }
+
+    /// The interfaces that may be pods', where these are the addresses of the Node's status.
+    pub(in crate::agent) fn to_pods(&self, status: &BTreeSet<Address>) -> BTreeSet<u32> {
+        spaces(&self.links, &self.ways_out(status))
+            .into_values()
+            .flatten()
+            .collect()
+    }
+}
+
+/// The addresses that the status of this node's Node lists.
+pub(in crate::agent) fn of_status(world: &World) -> BTreeSet<Address> {
+    let node = world.node_document(world.node());
+    node.iter().flat_map(|node| node.addresses.iter().copied()).collect()
+}
+
 impl Locals {
     /// Looks at the kernel for the pods of this node. A failure to look changes nothing.
     pub(in crate::agent) fn look_by_address(
@@ -39,19 +85,11 @@ impl Locals {
         bindings: &mut Bindings,
         former: &Self,
     ) -> Result<Self, cellwall_datapath::NetlinkError> {
-        let addresses = links.addresses()?;
-        let mut own = links.default_routes()?;
-        let host = links.list()?;
-        let status = world.node_document(world.node());
-        let status: BTreeSet<Address> = status.iter().flat_map(|node| node.addresses.iter().copied()).collect();
-        own.extend(
-            addresses
-                .iter()
-                .filter(|address| status.contains(&Address::new(address.ip)))
-                .map(|address| address.ifindex),
-        );
-        let ways_out = below(own, &host);
-        let spaces = spaces(&host, &ways_out);
+        let view = NodeSide::take(links)?;
+        let spaces = spaces(&view.links, &view.ways_out(&of_status(world)));
+        let NodeSide {
+            links: host, addresses, ..
+        } = view;
         let mut inside: BTreeMap<NamespaceId, PodLinks> = BTreeMap::new();
         for id in spaces.keys() {
             match links.pod(&host, *id) {

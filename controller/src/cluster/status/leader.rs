@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cellwall_crds::{Condition, ConditionStatus, ConditionType, set_condition};
 use cellwall_policy::model::Name;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, PatchParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -18,14 +18,16 @@ use super::outlook::View;
 use super::overview::{History, Overview, Status, overview};
 use super::{Outlook, PACE, pace};
 use crate::cluster::Kind;
-use crate::cluster::watch::{FINALIZER, resource};
+use crate::cluster::watch::resource;
 
 /// Field manager of what the leader writes: whoever leads writes the same fields.
 const MANAGER: &str = "cellwall-leader";
-/// Field manager of the finalizer, so that it can be taken off alone.
-const HOLDER: &str = "cellwall-in-use";
-/// Writes of one round: what is left over is written in the next.
+/// Writes of one round, each [`PACE`], in a small cluster: what is left over is written in the next.
 const MOST: usize = 20;
+/// A cluster of this many nodes is no small one any more: every node's agent hears of each write.
+const SMALL: usize = 100;
+/// What is worked out anew takes at most this part of the time.
+const SHARE: u32 = 10;
 /// A report without a Node is deleted after it was seen so for this long: the two arrive by different watches.
 const ORPHANED: Duration = Duration::from_secs(10);
 
@@ -59,7 +61,7 @@ pub(super) async fn follow(
     let mut writer: Option<Writer> = None;
     let mut history = History::default();
     let mut look = Instant::now();
-    let mut wrote = Instant::now();
+    let mut due = Instant::now();
     loop {
         let now = outlook.borrow().clone();
         let nodes = now.as_ref().map_or(1, |now| now.nodes);
@@ -75,19 +77,25 @@ pub(super) async fn follow(
         if !leadership.leads() {
             writer = None;
         } else if let Some(view) = now.and_then(|now| now.view.clone())
-            && wrote.elapsed() >= pace(nodes)
+            && due <= Instant::now()
         {
+            let began = Instant::now();
             let writer = writer.get_or_insert_with(|| Writer::new(&client, &node));
             history.enter(view.policy());
             let wanted = overview(&view, &history);
-            writer.write(&view, &wanted, &leadership).await;
-            wrote = Instant::now();
+            due = Instant::now() + PACE.max(began.elapsed() * SHARE);
+            writer.write(&view, &wanted, &leadership, nodes).await;
         }
         tokio::select! {
             () = tokio::time::sleep_until(look.min(Instant::now() + PACE).into()) => {}
             () = outlook_closed(&outlook) => return,
         }
     }
+}
+
+/// Writes of one round.
+fn most(nodes: usize) -> usize {
+    (MOST * SMALL / nodes.max(SMALL)).max(1)
 }
 
 /// Ends when nobody tells any more.
@@ -110,9 +118,10 @@ impl Writer {
         Api::all_with(self.client.clone(), &resource(kind))
     }
 
-    async fn write(&mut self, view: &View, wanted: &Overview, leadership: &Leadership) {
-        self.written.retain(|_, (_, at)| at.elapsed() < ECHO);
-        let mut left = MOST;
+    async fn write(&mut self, view: &View, wanted: &Overview, leadership: &Leadership, nodes: usize) {
+        let rest = pace(nodes);
+        self.written.retain(|_, (_, at)| at.elapsed() < ECHO.max(rest));
+        let mut left = most(nodes);
         // What holds or frees objects goes first.
         for (name, hold) in &wanted.finalizers {
             if left == 0 || !leadership.leads() {
@@ -130,7 +139,8 @@ impl Writer {
                 .objects
                 .get(key)
                 .and_then(|standing| standing.about.status.as_deref());
-            if self.written.get(key).is_some_and(|(written, _)| written == status) {
+            let is_told = |(written, at): &(Status, Instant)| at.elapsed() < rest || written == status;
+            if self.written.get(key).is_some_and(is_told) {
                 continue;
             }
             let before = conditions_of(seen);
@@ -158,11 +168,7 @@ impl Writer {
             "status": fields,
         });
         let parameters = PatchParams::apply(MANAGER).force();
-        match self
-            .api(*kind)
-            .patch_status(name, &parameters, &Patch::Apply(object))
-            .await
-        {
+        match super::apply_status(&self.api(*kind), name, &parameters, &object).await {
             Ok(_) => true,
             Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => false,
             Err(error) => {
@@ -193,18 +199,8 @@ impl Writer {
     }
 
     async fn hold(&self, name: &Name, uid: &str, hold: bool) {
-        let finalizers: Value = if hold { json!([FINALIZER]) } else { json!([]) };
-        let object = json!({
-            "apiVersion": cellwall_crds::API_VERSION,
-            "kind": "NetworkObject",
-            "metadata": { "name": &**name, "uid": uid, "finalizers": finalizers },
-        });
-        let parameters = PatchParams::apply(HOLDER).force();
-        let api = self.api(Kind::NetworkObject);
-        match api.patch(name, &parameters, &Patch::Apply(object)).await {
-            Ok(_) => tracing::debug!(%name, hold, "finalizer of a NetworkObject"),
-            // Gone meanwhile, or made anew.
-            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
+        match super::finalizer::hold(&self.api(Kind::NetworkObject), name, uid, hold).await {
+            Ok(()) => tracing::debug!(%name, hold, "finalizer of a NetworkObject"),
             Err(error) => tracing::warn!(%error, "NetworkObject {name}: its finalizer is not written"),
         }
     }
@@ -283,6 +279,11 @@ mod tests {
             fields: json!({ "selectedPods": pods }),
             conditions: vec![condition],
         }
+    }
+
+    #[test]
+    fn the_more_nodes_hear_of_a_write_the_fewer_there_are() {
+        assert_eq!([1, 100, 1_000, 100_000].map(most), [20, 20, 2, 1]);
     }
 
     #[test]

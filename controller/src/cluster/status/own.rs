@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::events::Events;
-use super::{Outlook, manager, pace};
+use super::{Outlook, apply_status, manager, pace};
 use crate::status::{self, State};
 
 /// A report whose numbers alone changed is written this often.
@@ -243,13 +243,13 @@ async fn write(
         if let Some(status) = status {
             object["status"] = json!(status);
         }
-        Patch::Apply(object)
+        object
     };
-    match api.patch_status(node, &parameters, &object(Some(report))).await {
+    match apply_status(api, node, &parameters, &object(Some(report))).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
-            let made = api.patch(node, &parameters, &object(None)).await?;
+            let made = api.patch(node, &parameters, &Patch::Apply(object(None))).await?;
             tracing::info!(name = made.name_any(), "InterceptStatus made");
-            api.patch_status(node, &parameters, &object(Some(report))).await
+            apply_status(api, node, &parameters, &object(Some(report))).await
         }
         other => other,
     }

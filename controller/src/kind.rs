@@ -1,9 +1,11 @@
-//! The kinds that are watched.
+//! The kinds of objects that policy is made of, as an API server and as files have them.
 
 use std::fmt;
 
-/// A kind of object that is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use serde::{Deserialize, Serialize};
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "Kubernetes' own words, and ours")]
 pub enum Kind {
     ClusterDefense,
@@ -44,6 +46,27 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
         }
+    }
+
+    /// The one `apiVersion` that is read.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::ClusterDefense | Self::NetworkObject | Self::DefenseRule | Self::InterceptStatus => {
+                cellwall_crds::API_VERSION
+            }
+            Self::Namespace | Self::Node | Self::Pod | Self::Service => "v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+        }
+    }
+
+    /// Whether objects of the kind live in namespaces.
+    pub fn is_namespaced(self) -> bool {
+        matches!(self, Self::Pod | Self::Service | Self::EndpointSlice)
+    }
+
+    /// Whether it is one of our own kinds, where unknown fields are refused.
+    pub fn is_ours(self) -> bool {
+        self.api_version() == cellwall_crds::API_VERSION
     }
 
     /// As the API's paths write it.
