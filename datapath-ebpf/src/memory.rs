@@ -2,7 +2,6 @@
 
 use core::cell::RefCell;
 use std::boxed::Box;
-use std::collections::HashMap;
 use std::vec::Vec;
 
 use cellwall_datapath_common::policy::{LIST, digest2, digest16};
@@ -10,6 +9,8 @@ use cellwall_datapath_common::{
     Active, AddressValue, Cell, Counter, EndpointRecord, FlowValue, FragmentValue, PeerKey, Record, Span, TableValue,
     Versioned,
 };
+// Judges run this path a thousand million times: what is looked up in memory must not cost more than the path.
+use rustc_hash::FxHashMap as HashMap;
 
 use crate::layout::{Endpoint, Key4, Key6, LiveFlow, OwnKey, PortKey, TrainKey};
 use crate::packet::{ETHERNET, Packet, high};
@@ -60,29 +61,29 @@ impl Default for Memory {
         Self {
             active: Active::sealed(1, 0, 0),
             now: 1 << 50,
-            endpoint_index: HashMap::new(),
-            endpoint_extra: HashMap::new(),
-            endpoints: HashMap::new(),
+            endpoint_index: HashMap::default(),
+            endpoint_extra: HashMap::default(),
+            endpoints: HashMap::default(),
             own_addresses: Vec::new(),
-            addresses4: HashMap::new(),
-            addresses6: HashMap::new(),
+            addresses4: HashMap::default(),
+            addresses6: HashMap::default(),
             prefixes4: Vec::new(),
             prefixes6: Vec::new(),
-            service_ports: HashMap::new(),
-            policy: HashMap::new(),
-            tables: HashMap::new(),
+            service_ports: HashMap::default(),
+            policy: HashMap::default(),
+            tables: HashMap::default(),
             spans: Vec::new(),
-            flows4: HashMap::new(),
-            flows6: HashMap::new(),
-            opening4: HashMap::new(),
-            opening6: HashMap::new(),
+            flows4: HashMap::default(),
+            flows6: HashMap::default(),
+            opening4: HashMap::default(),
+            opening6: HashMap::default(),
             spare: Vec::new(),
             room: usize::MAX,
             opening_room: usize::MAX,
-            trains: HashMap::new(),
-            rule_counters: HashMap::new(),
-            reason_counters: HashMap::new(),
-            event_counters: HashMap::new(),
+            trains: HashMap::default(),
+            rule_counters: HashMap::default(),
+            reason_counters: HashMap::default(),
+            event_counters: HashMap::default(),
             records: Vec::new(),
             record_room: usize::MAX,
             refused: Vec::new(),

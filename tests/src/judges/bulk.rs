@@ -6,11 +6,12 @@
 
 mod expected;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
 
 use anyhow::Context as _;
-use cellwall_datapath::abi::Cell;
+use cellwall_datapath::abi::{Cell, record::REASONS};
 use cellwall_datapath::image::{Image, InterfaceEntry};
 use cellwall_datapath::inspect;
 use cellwall_datapath::memory::MemoryKernel;
@@ -18,6 +19,7 @@ use cellwall_policy::evaluate::{Answer, HookQuestion, at_hook};
 use cellwall_policy::generate::{self, Dice};
 use cellwall_policy::model::{Action, Address, Hook, Mode, Name, Protocol, Reason};
 use cellwall_policy::world::World;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::expected::{Expected, bare, fits, is_of, opens, reason_name};
 use super::course::{edit, is_crowded};
@@ -38,6 +40,9 @@ const NOBODYS: [IpAddr; 2] = [
 ];
 /// Disagreements that are told of one world.
 const ENOUGH: usize = 5;
+
+/// What is told of a frame that the sender's hook has counted.
+const COUNTED_BEFORE: &str = "counted by the sender's hook";
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -62,7 +67,7 @@ pub struct Tally {
 struct Chair {
     pod: Option<Name>,
     ifindex: u32,
-    own: Vec<IpAddr>,
+    own: Rc<[IpAddr]>,
     is_known: bool,
 }
 
@@ -72,11 +77,14 @@ struct State<'a> {
     host: Host,
     chairs: Vec<Chair>,
     /// One slot of each rule, by name, and for every slot that one: a rule that came anew has a former one besides.
-    slots: HashMap<Name, u32>,
-    names: HashMap<u32, u32>,
-    answers: HashMap<(bool, usize, IpAddr, u8, Option<u16>), Told>,
+    slots: FxHashMap<Name, u32>,
+    names: FxHashMap<u32, u32>,
+    answers: FxHashMap<(bool, usize, IpAddr, u8, Option<u16>), Told>,
     /// Keys of the flows that a program in the kernel may know.
-    flows: HashSet<(IpAddr, IpAddr, u16, u16, u8)>,
+    flows: FxHashSet<(IpAddr, IpAddr, u16, u16, u8)>,
+    /// Frames by number of the reason, and those of which only the sender's hook says one.
+    reasons: [u64; REASONS as usize],
+    counted_before: u64,
 }
 
 /// Judges `packets` frames in each state of the world of `seed`.
@@ -132,10 +140,13 @@ pub fn world(
             let told = state.judge(tally, *hook, *chair, &frame, dice, node.live());
             told.with_context(|| format!("seed {seed}, state {number}, {hook:?}, {frame:02x?}"))?;
             if tally.disagreements.len() >= ENOUGH {
-                return Ok(());
+                break;
             }
         }
-        tally.questions += state.answers.len() as u64;
+        state.end(tally);
+        if tally.disagreements.len() >= ENOUGH {
+            return Ok(());
+        }
         if let Some(live) = node.live() {
             live.drain();
             // Where a packet was judged otherwise, that is told rather than the sums.
@@ -160,7 +171,7 @@ impl<'a> State<'a> {
             Chair {
                 pod,
                 ifindex,
-                own,
+                own: own.into(),
                 is_known,
             }
         };
@@ -171,7 +182,7 @@ impl<'a> State<'a> {
             .map(|pod| chair(Some(pod.uid.clone()), ifindex(&pod.uid)))
             .chain([chair(None, UNKNOWN)])
             .collect();
-        let slots: HashMap<Name, u32> = image
+        let slots: FxHashMap<Name, u32> = image
             .rules
             .iter()
             .map(|(slot, card)| (card.name.clone(), slot.0))
@@ -186,8 +197,10 @@ impl<'a> State<'a> {
                 .map(|(slot, card)| (slot.0, slots[&card.name]))
                 .collect(),
             slots,
-            answers: HashMap::new(),
-            flows: HashSet::new(),
+            answers: FxHashMap::default(),
+            flows: FxHashSet::default(),
+            reasons: [0; REASONS as usize],
+            counted_before: 0,
         }
     }
 
@@ -213,6 +226,17 @@ impl<'a> State<'a> {
         Some((question.hook, index, opening))
     }
 
+    /// Adds up what was judged in this state.
+    fn end(&self, tally: &mut Tally) {
+        tally.questions += self.answers.len() as u64;
+        for (number, frames) in (0..).zip(self.reasons).filter(|(_, frames)| *frames > 0) {
+            *tally.reasons.entry(reason_name(number)).or_default() += frames;
+        }
+        if self.counted_before > 0 {
+            *tally.reasons.entry(COUNTED_BEFORE).or_default() += self.counted_before;
+        }
+    }
+
     /// Judges a frame, and now and then what follows on it.
     fn judge(
         &mut self,
@@ -224,7 +248,7 @@ impl<'a> State<'a> {
         mut live: Option<&mut Live>,
     ) -> anyhow::Result<()> {
         let place = &self.chairs[chair];
-        let own = place.own.clone();
+        let own = Rc::clone(&place.own);
         let seat = Seat {
             from_pod: hook == Hook::FromPod,
             own: &own,
@@ -284,12 +308,7 @@ impl<'a> State<'a> {
 
     /// Why a frame is not for the kernel: it could not be told from one before it.
     fn unfit(&mut self, frame: &[u8], asked: &Asks) -> Option<&'static str> {
-        let shortest = match frame.get(12..14) {
-            Some([8, 0]) => 34,
-            Some([0x86, 0xdd]) => 54,
-            _ => 15,
-        };
-        if frame.len() < shortest {
+        if !Live::takes(frame) {
             return Some("too short for BPF_PROG_TEST_RUN, which wants a whole fixed header");
         }
         let (Asks::Rules(Asked { is_first_fragment, .. }) | Asks::Neighbour { is_first_fragment }) = asked else {
@@ -314,11 +333,11 @@ impl<'a> State<'a> {
     }
 
     fn compare(
-        &self,
+        &mut self,
         tally: &mut Tally,
         (hook, chair): (Hook, usize),
         frame: &[u8],
-        expected: &Expected,
+        expected: &Expected<'_>,
         told: Told,
         live: Option<&mut Live>,
     ) -> anyhow::Result<()> {
@@ -341,11 +360,12 @@ impl<'a> State<'a> {
                 live.drain();
             }
         }
-        let reason = told
-            .said
-            .map_or("counted by the sender's hook", |said| reason_name(said.reason));
-        *tally.reasons.entry(reason).or_default() += 1;
+        match told.said {
+            Some(said) => self.reasons[said.reason as usize] += 1,
+            None => self.counted_before += 1,
+        }
         if let Some(who) = wrong {
+            let reason = told.said.map_or(COUNTED_BEFORE, |said| reason_name(said.reason));
             tally.disagreements.push(format!(
                 "{who}: {hook:?} of {:?}: expected {expected:?}, host told {told:?} ({reason}), {frame:02x?}",
                 self.chairs[chair].pod
@@ -354,16 +374,14 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    fn expected(&mut self, hook: Hook, chair: usize, asked: &Asks) -> Result<Expected, &'static str> {
+    fn expected<'b>(&mut self, hook: Hook, chair: usize, asked: &'b Asks) -> Result<Expected<'b>, &'static str> {
         let mode = self.world.defense().mode;
         if mode == Mode::Off {
             return Ok(Expected::One(bare(false, Action::Pass, Reason::Off)));
         }
         match asked {
             Asks::LeftOut(why) => Err(why),
-            Asks::Refused(reasons) => Ok(Expected::Refused(
-                reasons.iter().map(|reason| reason.as_str()).collect(),
-            )),
+            Asks::Refused(reasons) => Ok(Expected::Refused(reasons)),
             Asks::Neighbour { .. } => Ok(Expected::One(bare(false, Action::Pass, Reason::Neighbour))),
             Asks::Rules(asked) => {
                 let peer = match hook {

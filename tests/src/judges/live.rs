@@ -22,13 +22,16 @@ const SHOT: u32 = 2;
 /// Bytes of a `__sk_buff`, and where the hook's interface is in it.
 const CONTEXT: usize = 192;
 const IFINDEX: usize = 40;
+const INGRESS: usize = 36;
 /// Entries of most maps: worlds are small, and every map is read whole after each change.
-const ENTRIES: u32 = 16_384;
+pub const ENTRIES: u32 = 16_384;
 
 /// The programs, their maps and their ring.
 pub struct Live {
     /// The instance.
     pub instance: Instance,
+    /// Interface by which what is run comes in; 0, where a packet is made on the node.
+    pub ingress: u32,
     records: Records,
     programs: [SchedClassifier; 2],
     /// Packets by (hook, action, dropped, reason), and by rule slot, as the records explain them.
@@ -51,6 +54,7 @@ impl Live {
         let program = |hook| SchedClassifier::from_pin(place.program(hook));
         Ok(Self {
             instance,
+            ingress: 0,
             records: Records::open(place)?,
             programs: [program(attach::Hook::FromPod)?, program(attach::Hook::ToPod)?],
             reasons: BTreeMap::new(),
@@ -90,6 +94,7 @@ impl Live {
     pub fn run(&mut self, hook: Hook, ifindex: u32, frame: &[u8]) -> anyhow::Result<bool> {
         let mut context = [0; CONTEXT];
         context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+        context[INGRESS..INGRESS + 4].copy_from_slice(&self.ingress.to_ne_bytes());
         let options = TestRunOptions {
             data_in: Some(frame),
             ctx_in: Some(&context),
@@ -100,6 +105,30 @@ impl Live {
             NEXT => Ok(false),
             SHOT => Ok(true),
             other => bail!("the program answers {other}"),
+        }
+    }
+
+    /// Whether `BPF_PROG_TEST_RUN` takes a frame: it wants a whole fixed header.
+    pub fn takes(frame: &[u8]) -> bool {
+        let shortest = match frame.get(12..14) {
+            Some([8, 0]) => 34,
+            Some([0x86, 0xdd]) => 54,
+            _ => 15,
+        };
+        frame.len() >= shortest
+    }
+
+    /// Runs one frame: the number of the reason where it is refused.
+    pub fn refuses(&mut self, hook: Hook, ifindex: u32, frame: &[u8]) -> anyhow::Result<Option<u32>> {
+        self.drain();
+        if !self.run(hook, ifindex, frame)? {
+            return Ok(None);
+        }
+        let mut recorded = Vec::new();
+        self.records.drain(8, |record| recorded.push(*record));
+        match recorded[..] {
+            [record] if record.dropped == 1 => Ok(Some(Cell(record.cell).reason())),
+            _ => bail!("one packet, dropped, and told as {recorded:?}"),
         }
     }
 

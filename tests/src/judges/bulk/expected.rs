@@ -7,17 +7,18 @@ use cellwall_datapath::abi::Cell;
 use cellwall_policy::model::{Action, Address, Reason};
 
 use super::super::verdict::{Said, Told};
+use crate::frames;
 use crate::frames::reference::asks::Asked;
 
 /// What a frame must be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Expected {
+pub(super) enum Expected<'a> {
     /// Exactly this.
     One(Told),
     /// One of two: nobody can tell who opened the flow.
     Either(Told, Told),
     /// Refused for one of these reasons.
-    Refused(BTreeSet<&'static str>),
+    Refused(&'a BTreeSet<frames::Reason>),
     /// Passes, whatever is said.
     Passes,
 }
@@ -48,14 +49,15 @@ pub(super) fn is_of(told: Told, reason: Reason) -> bool {
 }
 
 /// Whether what was told is what was expected. What passes at to-pod may have been told at the sender's hook.
-pub(super) fn fits(expected: &Expected, told: Told) -> bool {
+pub(super) fn fits(expected: &Expected<'_>, told: Told) -> bool {
     let is =
         |one: &Told| told.dropped == one.dropped && (told.said == one.said || told.said.is_none() && !told.dropped);
     match expected {
         Expected::One(one) => is(one),
         Expected::Either(one, other) => is(one) || is(other),
         Expected::Refused(reasons) => {
-            told.dropped && told.said.is_some_and(|said| reasons.contains(reason_name(said.reason)))
+            let is_one = |name: &str| reasons.iter().any(|reason| reason.as_str() == name);
+            told.dropped && told.said.is_some_and(|said| is_one(reason_name(said.reason)))
         }
         Expected::Passes => !told.dropped,
     }

@@ -2,6 +2,8 @@
 //! rules and the standards say. Goes on where an earlier run stopped; every line of the progress file is a range of seeds
 //! that was judged whole.
 
+mod page;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -48,6 +50,9 @@ struct Args {
     /// Where what was judged is noted
     #[arg(long, default_value = "target/judge-frames.jsonl")]
     progress: PathBuf,
+    /// Where to write a page of what was judged so far, by either build
+    #[arg(long)]
+    page: Option<PathBuf>,
     /// Judges seeds from --seed on, and says what came of it on standard output
     #[arg(long, hide = true)]
     worker: bool,
@@ -76,7 +81,9 @@ fn main() -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(&done)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let mut done = read(&args.progress, &args)?;
+    let mut done = read(&args.progress, |one| {
+        one.judge == args.judge && one.per_state == args.per_state
+    })?;
     if !done.is_empty() {
         println!("{} ranges of seeds were judged before", done.len());
     }
@@ -94,12 +101,15 @@ fn main() -> anyhow::Result<ExitCode> {
             now - before
         );
     }
+    if let Some(path) = &args.page {
+        page::write(path, &read(&args.progress, |_| true)?)?;
+    }
     let wrong = done.iter().any(|one| !one.disagreements.is_empty());
     Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What earlier runs of the same kind judged.
-fn read(progress: &Path, args: &Args) -> anyhow::Result<Vec<Done>> {
+/// What earlier runs judged, as far as it is meant.
+fn read(progress: &Path, is_meant: impl Fn(&Done) -> bool) -> anyhow::Result<Vec<Done>> {
     let Ok(file) = File::open(progress) else {
         return Ok(Vec::new());
     };
@@ -109,7 +119,7 @@ fn read(progress: &Path, args: &Args) -> anyhow::Result<Vec<Done>> {
         let Ok(done) = serde_json::from_str::<Done>(&line?) else {
             continue;
         };
-        if done.judge == args.judge && done.per_state == args.per_state {
+        if is_meant(&done) {
             all.push(done);
         }
     }
@@ -221,26 +231,34 @@ fn judge(args: &Args) -> anyhow::Result<Done> {
     })
 }
 
+/// What ranges come to together.
+fn sum(done: &[Done], of: fn(&Done) -> u64) -> u64 {
+    done.iter().map(of).sum()
+}
+
+fn merged(done: &[Done], of: fn(&Done) -> &BTreeMap<String, u64>) -> BTreeMap<&str, u64> {
+    let mut all = BTreeMap::<&str, u64>::new();
+    for (name, count) in done.iter().flat_map(of) {
+        *all.entry(name).or_default() += count;
+    }
+    all
+}
+
 fn report(done: &[Done]) {
-    let sum = |of: fn(&Done) -> u64| done.iter().map(of).sum::<u64>();
-    let merged = |of: fn(&Done) -> &BTreeMap<String, u64>| {
-        let mut all = BTreeMap::<&str, u64>::new();
-        for (name, count) in done.iter().flat_map(of) {
-            *all.entry(name).or_default() += count;
-        }
-        all
-    };
     let first = done.iter().map(|one| one.first).min().unwrap_or(0);
     let last = done.iter().map(|one| one.last).max().unwrap_or(0);
-    println!("seeds {first}..={last}, {} worlds", sum(|one| one.last + 1 - one.first));
+    println!(
+        "seeds {first}..={last}, {} worlds",
+        sum(done, |one| one.last + 1 - one.first)
+    );
     println!(
         "{} frames judged, {} of them going on with a flow; {} questions to the evaluator",
-        sum(|one| one.packets),
-        sum(|one| one.followed),
-        sum(|one| one.questions)
+        sum(done, |one| one.packets),
+        sum(done, |one| one.followed),
+        sum(done, |one| one.questions)
     );
-    println!("by reason: {:?}", merged(|one| &one.reasons));
-    println!("left out: {:?}", merged(|one| &one.left_out));
+    println!("by reason: {:?}", merged(done, |one| &one.reasons));
+    println!("left out: {:?}", merged(done, |one| &one.left_out));
     let wrong: Vec<&String> = done.iter().flat_map(|one| &one.disagreements).collect();
     for one in &wrong {
         println!("{one}");
