@@ -47,7 +47,7 @@ fn a_packet_each_minute_keeps_a_flow_and_its_marks_stay() {
 }
 
 /// A has another address besides those of its record.
-fn with_more_addresses(flags: u32) -> World {
+pub(super) fn with_more_addresses(flags: u32) -> World {
     let world = World::new();
     world.set(|memory| {
         let endpoint = **memory.endpoints.get(&0).unwrap();
@@ -63,7 +63,7 @@ fn with_more_addresses(flags: u32) -> World {
     world
 }
 
-const SECOND: [u8; 4] = [192, 0, 2, 11];
+pub(super) const SECOND: [u8; 4] = [192, 0, 2, 11];
 
 #[test]
 fn an_address_beyond_the_record_is_the_pods_where_the_record_says_that_there_are_such() {
