@@ -14,7 +14,7 @@ STATIC := $(TARGET)/$(MUSL)/release/cellwall
 # Only what touches the kernel runs as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-# Frames of `make judge-frames` for the host build; the kernel judges a tenth of it.
+# Frames of `make judge-frames` for the host build; the kernel judges a tenth of it. JUDGED=docs/judged.md writes the page.
 FRAMES ?= 10000000
 # How long `make soak` lasts, and how often the agent is killed at least.
 SOAK_SECONDS ?= 1800
@@ -65,8 +65,9 @@ bench-compile: ## how long compiling policy takes, at several sizes, statistical
 fuzz: ## frames, manifests and worlds by chance, against what must hold of any (FUZZ_SECONDS=60 for each)
 	@scripts/fuzz.sh
 
-mutants: ## change the packet path and the policy core in one place at a time: does a test tell? (hours)
-	@scripts/mutants.sh
+mutants: ## change the packet path and the policy core in one place at a time: does a test tell?
+	@scripts/setup.sh build
+	@nice -n 19 cargo xtask mutants $(MUTANTS)
 
 soak: ## pods come and go, rules flip, the agent dies, floods run; each connection judged from outside (SOAK_SECONDS=1800) (root)
 	@scripts/need-kernel.sh 'make soak'
@@ -79,7 +80,7 @@ judge-frames: ## random frames, built for the host and in the kernel, against ru
 	@scripts/setup.sh build
 	@cargo build --locked --release --package cellwall-tests --bin judge-frames
 	@$(TARGET)/release/judge-frames host --packets $(FRAMES) --progress $(TARGET)/judge-frames.jsonl
-	@$(AS_ROOT) $(TARGET)/release/judge-frames kernel --packets $$(($(FRAMES) / 10)) --per-state 50000 --worlds 10 --jobs 1 --progress $(TARGET)/judge-frames.jsonl
+	@$(AS_ROOT) $(TARGET)/release/judge-frames kernel --packets $$(($(FRAMES) / 10)) --per-state 50000 --worlds 10 --jobs 1 --progress $(TARGET)/judge-frames.jsonl $(if $(JUDGED),--page $(JUDGED))
 
 test-kernels: ## the datapath's tests and an agent on other kernels, under QEMU (slow); writes docs/kernels.md (root)
 	@scripts/test-kernels.sh

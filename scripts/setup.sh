@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need and this machine lacks: Debian packages, two Rust toolchains, the eBPF
-# linker; with `all` also what only the checks of `make test` need, Kubernetes among it, with `bench`, `fuzz` and `mutants`
+# linker; with `all` also what only the checks of `make test` need, Kubernetes among it, with `bench` and `fuzz`
 # what only these do. Looks first, so that a second run changes nothing and takes no time. One line for each step. Needs
 # rustup, for `all` Go, and root (or sudo) only where a Debian package is missing.
 #
-#   scripts/setup.sh [build|bench|all|fuzz|mutants]    all is the default
+#   scripts/setup.sh [build|bench|all|fuzz]    all is the default
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 SCOPE=${1:-all}
-[[ $SCOPE =~ ^(build|bench|all|fuzz|mutants)$ ]] || { echo "usage: scripts/setup.sh [build|bench|all|fuzz|mutants]" >&2; exit 2; }
+[[ $SCOPE =~ ^(build|bench|all|fuzz)$ ]] || { echo "usage: scripts/setup.sh [build|bench|all|fuzz]" >&2; exit 2; }
 
 # NIGHTLY, BPF_LINKER, LLVM: the pins of the eBPF object.
 # shellcheck source=datapath-ebpf/toolchain
@@ -18,7 +18,6 @@ STABLE=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 MUSL=$(uname -m)-unknown-linux-musl
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
-CARGO_MUTANTS=27.1.0
 
 # package=why. Every one was seen missing on a bare Debian 12.
 PACKAGES=(
@@ -145,5 +144,4 @@ if [ "$SCOPE" = all ]; then
     scripts/control-plane.sh >/dev/null
 fi
 [ "$SCOPE" != fuzz ] || cargo_tool cargo-fuzz "$CARGO_FUZZ" 'libFuzzer for Rust'
-[ "$SCOPE" != mutants ] || cargo_tool cargo-mutants "$CARGO_MUTANTS" 'changes code in one place, to see which test tells'
 say "complete ($SCOPE)"

@@ -3,6 +3,7 @@
 mod cases;
 mod crds;
 mod image;
+mod mutants;
 mod tidy;
 
 use std::path::Path;
@@ -25,6 +26,8 @@ enum Chore {
     Crds,
     /// Write a container image of one static program.
     Image(image::ImageArgs),
+    /// Change the packet path and the policy core in one place at a time: does a test tell?
+    Mutants(mutants::MutantsArgs),
     /// Check what no compiler checks: crate edges, file sizes, reasons beside `unwrap`, words that must not be here.
     Tidy,
 }
@@ -34,6 +37,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Chore::Cases => cases::run(root()),
         Chore::Crds => crds::run(root()),
         Chore::Image(args) => image::run(&args),
+        Chore::Mutants(args) => mutants::run(root(), &args),
         Chore::Tidy => tidy::run(root()),
     }
 }
