@@ -19,6 +19,8 @@ const NODE_PORT: u16 = 30080;
 const HOST_PORT: u16 = 9090;
 /// A second Service: one backend is pod b, the other the host outside, where no hook sees what arrives.
 const MIXED: &str = "203.0.113.11";
+/// A third one, of pod b alone, which calls it itself.
+const OWN: &str = "203.0.113.12";
 
 /// Connections to one address and port: two backends take turns, so that an even number reaches both alike.
 const TRIES: usize = 2;
@@ -60,6 +62,18 @@ addressType: IPv4
 ports: [{name: tcp, port: 8080, protocol: TCP}]
 endpoints: [{addresses: ["192.0.2.11"]}, {addresses: ["198.51.100.2"]}]
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: own, namespace: ns-0}
+spec: {clusterIPs: ["203.0.113.12"], ports: [{name: tcp, port: 80, protocol: TCP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: own-4, namespace: ns-0, labels: {kubernetes.io/service-name: own}}
+addressType: IPv4
+ports: [{name: tcp, port: 8080, protocol: TCP}]
+endpoints: [{addresses: ["192.0.2.11"]}]
+---
 apiVersion: cellwall.io/v1alpha1
 kind: NetworkObject
 metadata: {name: b}
@@ -71,7 +85,8 @@ metadata: {name: c}
 spec: {apps: [c]}
 "#;
 
-/// What a Service proxy writes: backends in turn; what came to a node port leaves under the node's own address.
+/// What a Service proxy writes: backends in turn; what came to a node port, and what a pod sends to itself, leaves under
+/// the node's own address.
 const TRANSLATION: &str = r"
 table inet services {
   chain backends4 {
@@ -88,6 +103,7 @@ table inet services {
     ip6 daddr 2001:db8:3::10 th dport 80 goto backends6
     ip daddr 203.0.113.11 tcp dport 80 numgen inc mod 2 0 dnat ip to 192.0.2.11:8080
     ip daddr 203.0.113.11 tcp dport 80 dnat ip to 198.51.100.2:8080
+    ip daddr 203.0.113.12 tcp dport 80 dnat ip to 192.0.2.11:8080
     ip daddr 198.51.100.1 th dport 30080 meta mark set 1 goto backends4
     ip6 daddr 2001:db8:2::1 th dport 30080 meta mark set 1 goto backends6
     ip daddr 198.51.100.1 tcp dport 9090 meta mark set 1 dnat ip to 192.0.2.12:8080
@@ -95,6 +111,7 @@ table inet services {
   chain postrouting {
     type nat hook postrouting priority srcnat;
     meta mark 1 masquerade
+    ip saddr 192.0.2.11 ip daddr 192.0.2.11 masquerade
   }
 }
 ";
@@ -313,6 +330,29 @@ fn node_ports_and_host_ports_stand_for_the_node_and_for_their_backends() {
         ["ALERT", "RULE", "alert-c"],
     );
     stage.holds(host_port, "TCP", TRIES, ["ALERT", "RULE", "alert-c"]);
+}
+
+#[test]
+fn case_21_a_pod_that_calls_itself_by_its_service_is_judged_as_from_itself_to_itself() {
+    let stage = Stage::new();
+    let to = at(OWN, PORT);
+    let told = || {
+        let record = stage.record("FROM_POD", to, "TCP");
+        let told = [&record["verdict"], &record["reason"], &record["rule"]["name"]];
+        told.map(|value| value.as_str().unwrap_or("-").to_owned())
+    };
+    // What is about others is not about it.
+    stage.rule(&[("others", C, B, "Drop"), ("away", B, C, "Drop")]);
+    assert_eq!(stage.connect("b", to, "TCP"), TRIES);
+    assert_eq!(told(), ["PASS", "SERVICE", "-"]);
+    stage.rule(&[("to-itself", B, B, "Drop")]);
+    assert_eq!(stage.connect("b", to, "TCP"), 0);
+    assert_eq!(told(), ["DROP", "RULE", "to-itself"]);
+    // By its own address it never leaves the pod.
+    let itself = SocketAddr::new(stage.cluster.pod("b").v4.into(), TARGET);
+    assert_eq!(stage.connect("b", itself, "TCP"), TRIES);
+    // Who else calls the Service is no business of that rule.
+    assert_eq!(stage.connect("c", to, "TCP"), TRIES);
 }
 
 #[test]
