@@ -90,16 +90,10 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
     let (reports, report) = watch::channel(None);
-    let (scrapes, mut visits) = mpsc::channel(16);
+    let (scrape, mut visits) = mpsc::channel(16);
     // Asked for its health from now on: what follows may take its time.
-    tokio::spawn(endpoints::serve(
-        http,
-        Health {
-            report,
-            scrape: scrapes,
-            began,
-        },
-    ));
+    let health = Health { report, scrape, began };
+    tokio::spawn(endpoints::serve(http, health));
     // Subscribed before anything is listed: what changes in between is heard.
     let mut netlink = Watch::open().context("the kernel's interface events cannot be heard")?;
     let hears_pods = netlink.hears_pods();
@@ -114,22 +108,6 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     let recent = Arc::new(Recent::default());
     let stop = Arc::new(AtomicBool::new(false));
     let alerts = core.alerts();
-    let start = |endpoint: &http::Uri| Collector::start(endpoint.clone(), core.node.to_string(), core.accounts());
-    let outputs = Outputs {
-        recent: recent.clone(),
-        sink,
-        collector: args.flow_log_otlp.as_ref().map(start),
-        alerts: alerts.clone(),
-        lines: args.flow_log_lines,
-    };
-    let reader = Reader::start(
-        &core.place(),
-        &instance.state_dir(),
-        core.directory(),
-        outputs,
-        core.accounts(),
-        stop.clone(),
-    )?;
     let writer = alerts
         .write_in_thread(stop.clone())
         .context("the writer of alerts cannot be started")?;
@@ -141,6 +119,8 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     {
         core.files_changed(&scan);
     }
+    // After the first files: what the kernel kept while no agent ran is told with the names that they give.
+    let reader = read_records(&core, instance, args, sink, recent.clone(), stop.clone())?;
     if let (Input::Cluster(_, connection), Source::Cluster(followed)) = (&input, &mut core.source) {
         let (outlook, leads) = followed.ends();
         crate::cluster::status::start(&connection.client, &outlook, &leads);
@@ -150,14 +130,11 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
 
     let socket = api::bind(&instance.socket()).with_context(|| format!("socket {}", instance.socket().display()))?;
     let (asks, mut asked) = mpsc::channel::<Ask>(64);
-    tokio::spawn(api::serve(
-        socket,
-        asks,
-        Kept {
-            recent,
-            alerts: alerts.clone(),
-        },
-    ));
+    let kept = Kept {
+        recent,
+        alerts: alerts.clone(),
+    };
+    tokio::spawn(api::serve(socket, asks, kept));
 
     let mut audit = tokio::time::interval(AUDIT);
     audit.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -183,15 +160,9 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
                 }
             },
             Some(ask) = asked.recv() => {
-                if matches!(ask.request, Request::Stop) {
-                    let _ = ask.answer.send(Ok(vec![serde_json::json!({ "stopped": std::process::id() })]));
-                    // The answer is on its way out before the process is.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                if answer(&mut core, ask).await {
                     break;
                 }
-                let answer = core.answer(&ask.request);
-                // A client that went away needs no answer.
-                let _ = ask.answer.send(answer);
             }
             Some(visit) = visits.recv() => {
                 // A scraper that went away needs no answer.
@@ -210,6 +181,50 @@ async fn serve(instance: &InstanceArgs, args: &RunArgs) -> Result<()> {
     // What the reader handed over last.
     alerts.flush();
     Ok(())
+}
+
+/// Starts the reader of records and what it hands them to.
+fn read_records(
+    core: &Core,
+    instance: &InstanceArgs,
+    args: &RunArgs,
+    sink: Sink,
+    recent: Arc<Recent>,
+    stop: Arc<AtomicBool>,
+) -> Result<Reader> {
+    let start = |endpoint: &http::Uri| Collector::start(endpoint.clone(), core.node.to_string(), core.accounts());
+    let outputs = Outputs {
+        recent,
+        sink,
+        collector: args.flow_log_otlp.as_ref().map(start),
+        alerts: core.alerts(),
+        lines: args.flow_log_lines,
+    };
+    Reader::start(
+        &core.place(),
+        &instance.state_dir(),
+        core.directory(),
+        outputs,
+        core.accounts(),
+        stop,
+    )
+}
+
+/// Answers what came by the socket; whether the agent is to end.
+async fn answer(core: &mut Core, ask: Ask) -> bool {
+    let ends = matches!(ask.request, Request::Stop);
+    let answer = if ends {
+        Ok(vec![serde_json::json!({ "stopped": std::process::id() })])
+    } else {
+        core.answer(&ask.request)
+    };
+    // A client that went away needs no answer.
+    let _ = ask.answer.send(answer);
+    if ends {
+        // The answer is on its way out before the process is.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    ends
 }
 
 /// Waits until then; for ever where there is no such time.

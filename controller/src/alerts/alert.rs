@@ -132,12 +132,11 @@ impl Alert {
             }),
         );
         part(&mut digest, self.protocol.as_bytes());
-        match &self.rule {
-            Some(rule) => part(&mut digest, rule.name.as_bytes()),
-            None => {
-                part(&mut digest, b"");
-                part(&mut digest, self.reason.as_bytes());
-            }
+        if let Some(rule) = &self.rule {
+            part(&mut digest, rule.name.as_bytes());
+        } else {
+            part(&mut digest, b"");
+            part(&mut digest, self.reason.as_bytes());
         }
         let mut key = first_key(day_of(self.last_seen));
         key[4..].copy_from_slice(&digest.finalize()[..16]);

@@ -206,9 +206,8 @@ impl Waiting {
         }
         let own = if from_pod { &alert.source } else { &alert.destination };
         let own = own.uid.as_deref().unwrap_or_default();
-        // why: eight bytes of the digest; two alerts that share them by chance are told apart all the same
-        let [.., a, b, c, d, e, f, g, h] = alert.key();
-        let short = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        // Eight bytes of the digest; two alerts that share them by chance are told apart all the same
+        let short = alert.key().last_chunk().copied().map_or(0, u64::from_be_bytes);
         match self.known.get_mut(own) {
             Some(known) if known.len() >= MOST_OF_A_POD => !known.contains(&short),
             Some(known) => {

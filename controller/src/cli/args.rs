@@ -1,3 +1,4 @@
+// Long because: one command line, of which each flag is documented where it is parsed.
 //! Arguments of every command. Names are fixed: scripts are written against them.
 
 use std::ffi::OsString;

@@ -185,6 +185,10 @@ impl Directory {
             return was;
         }
         let Snapshots { now, before } = self.snapshots.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if now.generation == 0 {
+            // No world yet (an agent that began without its API server): nobody is anybody, not even the world outside.
+            return Arc::default();
+        }
         // Generations are compared by distance, since their numbers wrap.
         let older = generation.wrapping_sub(now.generation) > u32::MAX / 2;
         match before {

@@ -231,22 +231,22 @@ fn log_record(record: &FlowRecord) -> LogRecord {
         severity_text: record.verdict.clone(),
         event_name: "cellwall.flow".to_owned(),
         // why: a record serializes, as every line of the flow log shows
-        body: any(&serde_json::to_string(record).unwrap_or_default()),
+        body: Some(any(&serde_json::to_string(record).unwrap_or_default())),
         attributes,
         ..LogRecord::default()
     }
 }
 
-fn any(text: &str) -> Option<AnyValue> {
-    Some(AnyValue {
+fn any(text: &str) -> AnyValue {
+    AnyValue {
         value: Some(Any::StringValue(text.to_owned())),
-    })
+    }
 }
 
 fn text(key: &str, value: &str) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
-        value: any(value),
+        value: Some(any(value)),
         ..KeyValue::default()
     }
 }

@@ -82,8 +82,11 @@ pub(super) fn hunt(built: &Built, work: &Path, only: &[String], jobs: usize) -> 
     fates.into_inner().map_err(|_| anyhow::anyhow!("a hunter panicked"))
 }
 
+/// Which tests come to a change, by the change's number: places in the list of tests.
+type Touched = BTreeMap<u32, Vec<usize>>;
+
 /// Runs each test by itself, without a change: how long it takes, and which switches it asks.
-fn observe(built: &Built, work: &Path) -> anyhow::Result<(Vec<Test>, BTreeMap<u32, Vec<usize>>)> {
+fn observe(built: &Built, work: &Path) -> anyhow::Result<(Vec<Test>, Touched)> {
     let mut tests = Vec::new();
     let asked = work.join("asked");
     let mut found = Vec::new();
@@ -117,7 +120,7 @@ fn observe(built: &Built, work: &Path) -> anyhow::Result<(Vec<Test>, BTreeMap<u3
         }
     }
     found.sort_by_key(|(test, _)| test.took);
-    let mut touched = BTreeMap::<u32, Vec<usize>>::new();
+    let mut touched = Touched::new();
     for (at, (test, numbers)) in found.into_iter().enumerate() {
         for number in numbers {
             touched.entry(number).or_default().push(at);
