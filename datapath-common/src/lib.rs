@@ -28,7 +28,7 @@ pub use policy::{
 pub use record::{Counter, Record, Refused, hook};
 
 /// Version of everything in this crate; part of every pin's name (`v1/...`).
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Time on the kernel side that is stored in 32 bits: `CLOCK_MONOTONIC` nanoseconds shifted right by this, 16.8 ms
 /// a tick; wraps after 2.3 years.

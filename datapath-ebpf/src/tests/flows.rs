@@ -1,5 +1,6 @@
 //! Flows: who opens them, who may answer, what a change of policy does, and what is counted.
 
+use cellwall_datapath_common::record::event;
 use cellwall_datapath_common::{Active, Cell, FlowValue, flow_flags, hook, switches};
 
 use super::frames::*;
@@ -342,7 +343,13 @@ fn case_82_records_sent_and_lost_are_all_verdicts() {
     }
     let memory = world.0.0.borrow();
     assert_eq!(memory.event_counters.get(&(9 + 2)).copied(), Some(3));
-    assert_eq!(memory.event_counters.get(&2).copied(), Some(7));
+    assert_eq!(
+        memory
+            .event_counters
+            .get(&event::lost(event::kind(2, true), reason::RULE))
+            .copied(),
+        Some(7)
+    );
     assert_eq!(memory.refused.len(), 10, "kept for the pod all the same");
 }
 
