@@ -1,6 +1,7 @@
 //! The command line: arguments parsed straight into domain types, one file a command.
 
 pub mod alerts;
+pub mod all_nodes;
 pub mod args;
 pub mod check;
 pub mod cni;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use cellwall_controller::cli::args::{Cli, Command};
-use cellwall_controller::cli::{self, alerts, check, explain, flows, listings, output, uninstall};
+use cellwall_controller::cli::{self, alerts, all_nodes, check, explain, flows, listings, output, uninstall};
 use cellwall_controller::{agent, cni, demo};
 use clap::CommandFactory;
 
@@ -24,6 +24,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<u8> {
+    if cli.nodes.all_nodes {
+        return all_nodes::run(cli, &std::env::args_os().collect::<Vec<_>>());
+    }
     let instance = &cli.instance;
     let failed = |good: bool| u8::from(!good);
     match &cli.command {

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use api::{ApiScrape, StartupDuration};
+pub use api::ApiScrape;
 
 /// Flows and packets by verdict, reason, hook.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -426,7 +426,6 @@ mod tests {
             "cellwall_api_reconnects_total 0",
             "cellwall_api_relists_total 0",
             "cellwall_api_requests_total{verb=\"watch\",resource=\"pods\"} 0",
-            "cellwall_startup_seconds_count 0",
             "cellwall_build_info{version=",
         ] {
             assert!(text.lines().any(|line| line.starts_with(sample)), "{sample}\n{text}");

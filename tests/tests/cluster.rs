@@ -62,6 +62,17 @@ fn show(shop: &Shop) {
     for words in [&["flows", "--verdict", "DROP"][..], &["intercept-status"]] {
         println!("{}", shop.cellwall("node-1", words));
     }
+    for words in [&["flows", "--verdict", "DROP"][..], &["rules"], &["intercept-status"]] {
+        let told = shop.cellwall_everywhere(words);
+        println!("$ cellwall --all-nodes {} --format json\n{told}", words.join(" "));
+        for node in ["node-1", "node-2"] {
+            let of_node = format!("\"node\":\"{node}\"");
+            assert!(
+                told.lines().any(|line| line.contains(&of_node)),
+                "{words:?} of {node}:\n{told}"
+            );
+        }
+    }
 }
 
 /// What is in force stays so without an API server.

@@ -269,7 +269,7 @@ fn cluster_defense_confirms_a_generation() {
     let (_, waiting) = status(&cluster, NORMAL, |status| state(status) == "NormalToBeConfirmed");
     let generation = waiting["generation_realised"].as_u64().expect("a number");
     let confirming = |generation: u64| defense(&format!("recovery: Manual, confirmedGeneration: {generation}"));
-    cluster.save("defense.yaml", &confirming(generation + 1));
+    cluster.save("defense.yaml", &confirming(generation + 100));
     std::thread::sleep(Duration::from_secs(3));
     let still = cluster.status().expect("a status");
     assert_eq!(state(&still), "NormalToBeConfirmed", "{still}");

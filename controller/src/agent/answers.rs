@@ -104,7 +104,6 @@ impl Core {
                     reconnects: followed.mirror.reconnects(),
                     relists: followed.mirror.relists(),
                     requests: followed.requests.counts(),
-                    startup: followed.startup.duration.clone(),
                 }),
             },
             state: report.state.to_string(),

@@ -6,14 +6,10 @@ use std::time::Instant;
 use cellwall_policy::compile::Link;
 use cellwall_policy::world::World;
 
-use crate::metrics::StartupDuration;
-
 /// Interfaces that are guarded as nobody's yet, and since when.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     since: BTreeMap<u32, Instant>,
-    /// How long it took.
-    pub(super) duration: StartupDuration,
 }
 
 impl Waiting {
@@ -30,7 +26,6 @@ impl Waiting {
                 continue;
             };
             let took = now.saturating_duration_since(since);
-            self.duration.observe(took);
             let pod = world
                 .pod(uid)
                 .map_or_else(|| uid.to_string(), |pod| format!("{}/{}", pod.namespace, pod.name));

@@ -18,11 +18,14 @@ use crate::records::sink::Rotation;
 #[command(name = "cellwall", version, styles = STYLES, propagate_version = true, max_term_width = 100,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, unless a command's own help says otherwise.\n\n\
         Examples:\n  cellwall demo\n  cellwall check manifests/\n  cellwall run --manifests manifests/\n  \
-        cellwall explain shop/web shop/db 5432/TCP")]
+        cellwall explain shop/web shop/db 5432/TCP\n  cellwall --all-nodes flows --verdict DROP")]
 pub struct Cli {
     /// What applies to every command.
     #[command(flatten)]
     pub instance: InstanceArgs,
+    /// Who is asked.
+    #[command(flatten)]
+    pub nodes: NodesArgs,
     /// The command.
     #[command(subcommand)]
     pub command: Command,
@@ -43,6 +46,17 @@ impl Cli {
         }
         Ok(cli)
     }
+}
+
+/// Whether every node's agent is asked.
+#[derive(Debug, Clone, Args)]
+pub struct NodesArgs {
+    /// Ask the agents of all nodes, by exec into their pods: flows, refused, alerts, rules, objects, intercept-status
+    #[arg(long, global = true)]
+    pub all_nodes: bool,
+    /// Namespace of the agents' pods, with --all-nodes
+    #[arg(long, global = true, default_value = "cellwall-system", value_name = "NAMESPACE")]
+    pub agents_namespace: String,
 }
 
 /// Which instance, and where it keeps its state.
@@ -197,6 +211,13 @@ pub struct ListArgs {
     /// Table for people, or JSON, one object a line
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
+}
+
+impl ListArgs {
+    /// Whether JSON is asked for.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
 }
 
 /// `run`.

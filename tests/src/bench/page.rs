@@ -247,7 +247,7 @@ mod tests {
         };
         let text = page.markdown(&place);
         assert!(
-            text.contains("| UDP, one flow, IPv4 | 100 packets/s | **0.925** (0.90 to 0.95) | ≥ 0.95 |"),
+            text.contains("| UDP, one flow, IPv4 | 150 packets/s | **0.925** (0.90 to 0.95) | ≥ 0.95 |"),
             "{text}"
         );
         assert!(

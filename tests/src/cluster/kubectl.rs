@@ -64,6 +64,16 @@ impl Kubectl {
         command
     }
 
+    /// Another program with the same user's rights, where the API server can be reached.
+    pub fn beside(&self, program: &Path, words: &[&str]) -> Command {
+        let mut net = OsString::from("--net=");
+        net.push(&self.netns);
+        let mut command = Command::new("nsenter");
+        command.arg(net).arg("--").arg(program).args(words);
+        command.env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+
     /// Runs it.
     pub fn run(&self, words: &[&str]) -> Answer {
         self.feed(words, "")

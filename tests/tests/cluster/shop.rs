@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use cellwall_tests::agent::binary;
 use cellwall_tests::cluster::{Kubectl, Nodes, POD_IMAGE};
 use cellwall_tests::wait_for;
 use serde_json::Value;
@@ -124,6 +125,15 @@ impl Shop {
         let field = format!("spec.nodeName={node}");
         let words = ["get", "pods", "-n", SYSTEM, "--field-selector", &field, "-o", "name"];
         self.run(&words).trim().to_owned()
+    }
+
+    /// What the program says of all nodes, asked from where an administrator sits: each line has its node.
+    pub(crate) fn cellwall_everywhere(&self, words: &[&str]) -> String {
+        let all = [&["--all-nodes"], words, &["--format", "json"]].concat();
+        let asked = self.kubectl.beside(&binary(), &all).output().expect("cellwall starts");
+        let err = String::from_utf8_lossy(&asked.stderr);
+        assert!(asked.status.success(), "{words:?}: {err}");
+        String::from_utf8_lossy(&asked.stdout).into_owned()
     }
 
     /// A `cellwall` command in a node's agent.
