@@ -16,7 +16,7 @@ use crate::image::{Difference, Image};
 use crate::inspect::inspect;
 use crate::layout::Layout;
 use crate::plan::Step;
-use crate::port::{Kernel, KernelError, MapName};
+use crate::port::{Kernel, KernelError, MapName, Reads};
 
 /// Realises wanted states one after the other, and remembers what is still to be done.
 ///
@@ -37,7 +37,7 @@ pub struct Realiser {
 
 impl Realiser {
     /// Goes on from what the kernel holds. The first state realised is taken as the whole one.
-    pub fn adopt(kernel: &dyn Kernel) -> Result<Self, KernelError> {
+    pub fn adopt(kernel: &dyn Reads) -> Result<Self, KernelError> {
         Ok(Self::resume(inspect(kernel)?, capacities(kernel)?))
     }
 
@@ -214,7 +214,7 @@ impl Realiser {
 
     /// Reads the kernel anew and wants what it was believed to say: the next [`Self::realise`] puts right whatever
     /// somebody else changed, at one flip.
-    pub fn recover(&mut self, kernel: &dyn Kernel) -> Result<(), KernelError> {
+    pub fn recover(&mut self, kernel: &dyn Reads) -> Result<(), KernelError> {
         let fresh = Self::adopt(kernel)?;
         let wanted = std::mem::take(&mut self.wanted);
         let wanted = if wanted.full {
@@ -227,12 +227,12 @@ impl Realiser {
     }
 
     /// What the kernel holds otherwise than believed (after [`Self::settle`]; before it, what is still to be done).
-    pub fn drift(&self, kernel: &dyn Kernel) -> Result<Vec<Difference>, KernelError> {
+    pub fn drift(&self, kernel: &dyn Reads) -> Result<Vec<Difference>, KernelError> {
         Ok(self.image().diff(&inspect(kernel)?))
     }
 }
 
-fn read_active(kernel: &dyn Kernel) -> Option<Active> {
+fn read_active(kernel: &dyn Reads) -> Option<Active> {
     Active::from_bytes(&kernel.lookup(MapName::Active, &0_u32.to_bytes()).ok()??)
 }
 

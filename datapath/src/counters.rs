@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub use sweep::{Sweep, sweep, sweep_in_thread};
 
 use crate::events;
-use crate::port::{Kernel, KernelError, MapName, Operation};
+use crate::port::{KernelError, MapName, Operation, Reads};
 
 /// Packets judged with one reason at one hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub enum Flow {
 }
 
 /// Counters of the rules in `slots`, in their order.
-pub fn rules(kernel: &impl Kernel, slots: &[u32]) -> Result<Vec<Counter>, KernelError> {
+pub fn rules(kernel: &impl Reads, slots: &[u32]) -> Result<Vec<Counter>, KernelError> {
     slots
         .iter()
         .map(|slot| at(kernel, MapName::RuleCounters, *slot))
@@ -72,7 +72,7 @@ pub fn rules(kernel: &impl Kernel, slots: &[u32]) -> Result<Vec<Counter>, Kernel
 }
 
 /// Every reason that was given at least once.
-pub fn reasons(kernel: &impl Kernel) -> Result<Vec<ReasonCount>, KernelError> {
+pub fn reasons(kernel: &impl Reads) -> Result<Vec<ReasonCount>, KernelError> {
     let mut counts = Vec::new();
     for hook in 0..2_u8 {
         for (action, dropped) in [(0, false), (0, true), (1, false), (1, true), (2, false), (2, true)] {
@@ -95,7 +95,7 @@ pub fn reasons(kernel: &impl Kernel) -> Result<Vec<ReasonCount>, KernelError> {
 }
 
 /// Records that found the ring full, by [`event::kind`] and reason; those that there are.
-pub fn lost(kernel: &impl Kernel) -> Result<BTreeMap<(u8, u8), u64>, KernelError> {
+pub fn lost(kernel: &impl Reads) -> Result<BTreeMap<(u8, u8), u64>, KernelError> {
     let mut lost = BTreeMap::new();
     for kind in 0..4_u8 {
         for reason in 0..u8::try_from(record::REASONS).unwrap_or(u8::MAX) {
@@ -109,13 +109,13 @@ pub fn lost(kernel: &impl Kernel) -> Result<BTreeMap<(u8, u8), u64>, KernelError
 }
 
 /// Records sent, by action.
-pub fn sent(kernel: &impl Kernel) -> Result<[u64; 3], KernelError> {
+pub fn sent(kernel: &impl Reads) -> Result<[u64; 3], KernelError> {
     let read = |action: u32| happened(kernel, event::SENT + action);
     Ok([read(0)?, read(1)?, read(2)?])
 }
 
 /// All events.
-pub fn events(kernel: &impl Kernel) -> Result<Events, KernelError> {
+pub fn events(kernel: &impl Reads) -> Result<Events, KernelError> {
     let read = |index: u32| happened(kernel, index);
     let mut by_action = [0_u64; 3];
     for ((kind, _), count) in lost(kernel)? {
@@ -136,7 +136,7 @@ pub fn events(kernel: &impl Kernel) -> Result<Events, KernelError> {
 
 /// The last refusals in `slot`, oldest first: at most [`REFUSED_PER_ENDPOINT`], of every endpoint that had the slot. One
 /// that is being written while we read may be half old, half new.
-pub fn refused(kernel: &impl Kernel, slot: u32) -> Result<Vec<Refused>, KernelError> {
+pub fn refused(kernel: &impl Reads, slot: u32) -> Result<Vec<Refused>, KernelError> {
     let map = MapName::RefusedNext;
     let next = read(kernel, map, slot)?;
     let next = u64::from_ne_bytes(*next.first_chunk().ok_or_else(|| short(map, slot))?);
@@ -155,7 +155,7 @@ pub fn refused(kernel: &impl Kernel, slot: u32) -> Result<Vec<Refused>, KernelEr
 /// time given with it (`CLOCK_MONOTONIC` nanoseconds: an index may have been another interface's before). Looked for in
 /// every slot: a change moves an endpoint to another one, and what was refused before stays in the former, whoever has
 /// that now, until as many newer ones have been kept there.
-pub fn refused_at(kernel: &impl Kernel, interfaces: &BTreeMap<u32, u64>) -> Result<Vec<Refused>, KernelError> {
+pub fn refused_at(kernel: &impl Reads, interfaces: &BTreeMap<u32, u64>) -> Result<Vec<Refused>, KernelError> {
     let mut slots = Vec::new();
     kernel.visit(MapName::RefusedNext, &mut |slot, next| {
         if next.iter().any(|byte| *byte != 0) {
@@ -181,7 +181,7 @@ pub fn refused_at(kernel: &impl Kernel, interfaces: &BTreeMap<u32, u64>) -> Resu
 }
 
 /// Hands over every flow: answered ones and, where `opening` says so, those that nobody answered yet.
-pub fn flows(kernel: &impl Kernel, opening: bool, mut each: impl FnMut(Flow)) -> Result<(), KernelError> {
+pub fn flows(kernel: &impl Reads, opening: bool, mut each: impl FnMut(Flow)) -> Result<(), KernelError> {
     let maps = [MapName::Flows4, MapName::Flows6, MapName::Opening4, MapName::Opening6];
     for map in &maps[..if opening { 4 } else { 2 }] {
         kernel.visit(*map, &mut |key, value| {
@@ -213,13 +213,13 @@ pub fn tick() -> u32 {
 }
 
 /// How often an event happened, by its number.
-fn happened(kernel: &impl Kernel, index: u32) -> Result<u64, KernelError> {
+fn happened(kernel: &impl Reads, index: u32) -> Result<u64, KernelError> {
     let words = words(kernel, MapName::EventCounters, index)?;
     Ok(words.into_iter().fold(0, u64::wrapping_add))
 }
 
 /// One counter of `map`, [`MapName::RuleCounters`] or [`MapName::ReasonCounters`], over all CPUs.
-pub(crate) fn at(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Counter, KernelError> {
+pub(crate) fn at(kernel: &impl Reads, map: MapName, index: u32) -> Result<Counter, KernelError> {
     let words = words(kernel, map, index)?;
     let mut sum = Counter::default();
     for cpu in words.chunks_exact(4) {
@@ -233,13 +233,13 @@ pub(crate) fn at(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Count
 }
 
 /// The values of all CPUs as 64-bit words.
-fn words(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Vec<u64>, KernelError> {
+fn words(kernel: &impl Reads, map: MapName, index: u32) -> Result<Vec<u64>, KernelError> {
     let bytes = read(kernel, map, index)?;
     let (words, _) = bytes.as_chunks();
     Ok(words.iter().map(|word| u64::from_ne_bytes(*word)).collect())
 }
 
-fn read(kernel: &impl Kernel, map: MapName, index: u32) -> Result<Vec<u8>, KernelError> {
+fn read(kernel: &impl Reads, map: MapName, index: u32) -> Result<Vec<u8>, KernelError> {
     kernel
         .lookup(map, &index.to_ne_bytes())?
         .ok_or_else(|| short(map, index))
@@ -306,7 +306,7 @@ mod tests {
     use super::*;
     use crate::layout::Layout as _;
     use crate::memory::MemoryKernel;
-    use crate::port::Entries;
+    use crate::port::{Entries, Kernel as _};
 
     /// Slots and, in each, the refusals that it was given: (interface, time).
     fn kernel(slots: &[(u32, &[(u32, u64)])]) -> MemoryKernel {

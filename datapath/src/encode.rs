@@ -31,7 +31,7 @@ pub use wanted::Wanted;
 use crate::image::{Image, Leftover};
 use crate::keys::Key;
 use crate::plan::{Plan, Step};
-use crate::port::{Kernel, KernelError, MapKind, MapName};
+use crate::port::{KernelError, MapKind, MapName, Reads};
 use draft::{Draft, removals};
 use ranges::Ranges;
 use tables::Tables;
@@ -67,7 +67,7 @@ pub struct Update {
 pub type Capacities = BTreeMap<MapName, u32>;
 
 /// Reads the capacities of all maps.
-pub fn capacities(kernel: &dyn Kernel) -> Result<Capacities, KernelError> {
+pub fn capacities(kernel: &dyn Reads) -> Result<Capacities, KernelError> {
     MapName::ALL
         .iter()
         .map(|map| Ok((*map, kernel.capacity(*map)?)))

@@ -12,10 +12,11 @@ use crate::encode::rules::card_of;
 use crate::image::{Image, InterfaceEntry, Leftover, RawKey, TableEntry};
 use crate::keys::Key;
 use crate::layout::Layout;
-use crate::port::{Kernel, KernelError, MapName};
+use crate::port::{KernelError, MapName, Reads};
+use crate::witness::{Witness, witness};
 
 /// Reads all maps of the policy. Never changes anything; whatever the bytes are, there is an image of them.
-pub fn inspect(kernel: &dyn Kernel) -> Result<Image, KernelError> {
+pub fn inspect(kernel: &dyn Reads) -> Result<Image, KernelError> {
     read(kernel, None)
 }
 
@@ -33,7 +34,7 @@ pub struct Places {
 
 impl Places {
     /// Those that `image` uses, in maps of this kernel.
-    pub fn of(image: &Image, kernel: &dyn Kernel) -> Result<Self, KernelError> {
+    pub fn of(image: &Image, kernel: &dyn Reads) -> Result<Self, KernelError> {
         let mask = kernel.capacity(MapName::EndpointIndex)?.saturating_sub(1);
         let interfaces: BTreeSet<u32> = image.interfaces.keys().map(|ifindex| ifindex & mask).collect();
         Ok(Self {
@@ -52,11 +53,16 @@ impl Places {
 }
 
 /// The same as [`inspect()`], looking at these places only of the arrays that are mostly empty.
-pub fn inspect_places(kernel: &dyn Kernel, places: &Places) -> Result<Image, KernelError> {
+pub fn inspect_places(kernel: &dyn Reads, places: &Places) -> Result<Image, KernelError> {
     read(kernel, Some(places))
 }
 
-fn read(kernel: &dyn Kernel, places: Option<&Places>) -> Result<Image, KernelError> {
+/// The same as [`inspect_places`], and a witness of what was read.
+pub fn inspect_witnessed(kernel: &dyn Reads, places: &Places) -> Result<(Image, Witness), KernelError> {
+    witness(kernel, |kernel| inspect_places(kernel, places))
+}
+
+fn read(kernel: &dyn Reads, places: Option<&Places>) -> Result<Image, KernelError> {
     let mut image = Image::default();
     read_active(kernel, &mut image)?;
     read_rules(kernel, places, &mut image)?;
@@ -69,7 +75,7 @@ fn read(kernel: &dyn Kernel, places: Option<&Places>) -> Result<Image, KernelErr
 
 /// Every element, or those at `places`.
 fn visit(
-    kernel: &dyn Kernel,
+    kernel: &dyn Reads,
     map: MapName,
     places: Option<&Places>,
     each: &mut dyn FnMut(&[u8], &[u8]),
@@ -90,7 +96,7 @@ fn raw(map: MapName, key: &[u8]) -> RawKey {
     RawKey { map, key: key.to_vec() }
 }
 
-fn read_active(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError> {
+fn read_active(kernel: &dyn Reads, image: &mut Image) -> Result<(), KernelError> {
     let key = 0_u32.to_bytes();
     let bytes = kernel.lookup(MapName::Active, &key)?.unwrap_or_default();
     let active = Active::from_bytes(&bytes).unwrap_or_default();
@@ -101,7 +107,7 @@ fn read_active(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError
     Ok(())
 }
 
-fn read_rules(kernel: &dyn Kernel, places: Option<&Places>, image: &mut Image) -> Result<(), KernelError> {
+fn read_rules(kernel: &dyn Reads, places: Option<&Places>, image: &mut Image) -> Result<(), KernelError> {
     visit(kernel, MapName::RuleCards, places, &mut |key, value| {
         if value.iter().all(|byte| *byte == 0) {
             return;
@@ -129,7 +135,7 @@ fn effective(value: Versioned, active: u32, digest: u32, none: u32) -> (Option<u
     (now, leftover)
 }
 
-fn read_interfaces(kernel: &dyn Kernel, places: Option<&Places>, image: &mut Image) -> Result<(), KernelError> {
+fn read_interfaces(kernel: &dyn Reads, places: Option<&Places>, image: &mut Image) -> Result<(), KernelError> {
     let mut found = Vec::new();
     for map in [MapName::EndpointIndex, MapName::EndpointExtra] {
         visit(kernel, map, places, &mut |key, value| {
@@ -198,7 +204,7 @@ fn read_interfaces(kernel: &dyn Kernel, places: Option<&Places>, image: &mut Ima
     Ok(())
 }
 
-fn read_own_addresses(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError> {
+fn read_own_addresses(kernel: &dyn Reads, image: &mut Image) -> Result<(), KernelError> {
     kernel.visit(MapName::OwnAddresses, &mut |key, _| {
         let key = raw(MapName::OwnAddresses, key);
         match Key::of(&key) {
@@ -209,7 +215,7 @@ fn read_own_addresses(kernel: &dyn Kernel, image: &mut Image) -> Result<(), Kern
 }
 
 /// Addresses, ranges, Service ports and policy entries.
-fn read_peers(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError> {
+fn read_peers(kernel: &dyn Reads, image: &mut Image) -> Result<(), KernelError> {
     use MapName::{Addresses4, Addresses6, Policy, Prefixes4, Prefixes6, ServicePorts};
     for map in [Addresses4, Addresses6, Prefixes4, Prefixes6, ServicePorts, Policy] {
         kernel.visit(map, &mut |key, value| read_peer(image, raw(map, key), value))?;
@@ -252,7 +258,7 @@ fn read_peer(image: &mut Image, raw: RawKey, value: &[u8]) {
 }
 
 /// The tables that policy entries name.
-fn read_tables(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError> {
+fn read_tables(kernel: &dyn Reads, image: &mut Image) -> Result<(), KernelError> {
     let slots: BTreeSet<u32> = image.policies.values().copied().collect();
     let mut refs = BTreeMap::new();
     for slot in slots {
@@ -292,7 +298,7 @@ fn read_tables(kernel: &dyn Kernel, image: &mut Image) -> Result<(), KernelError
 }
 
 /// The spans of these lists, each at its index: the header says how many follow.
-fn read_spans(kernel: &dyn Kernel, lists: &BTreeSet<u32>) -> Result<Vec<Span>, KernelError> {
+fn read_spans(kernel: &dyn Reads, lists: &BTreeSet<u32>) -> Result<Vec<Span>, KernelError> {
     let capacity = kernel.capacity(MapName::Spans)?;
     let mut spans: Vec<Span> = Vec::new();
     for header in lists.iter().copied().filter(|header| *header < capacity) {
@@ -305,7 +311,7 @@ fn read_spans(kernel: &dyn Kernel, lists: &BTreeSet<u32>) -> Result<Vec<Span>, K
 }
 
 /// Reads one span to its index; answers its start.
-fn read_span(kernel: &dyn Kernel, index: u32, spans: &mut Vec<Span>) -> Result<u32, KernelError> {
+fn read_span(kernel: &dyn Reads, index: u32, spans: &mut Vec<Span>) -> Result<u32, KernelError> {
     let bytes = kernel.lookup(MapName::Spans, &index.to_bytes())?;
     let span = bytes.and_then(|bytes| Span::from_bytes(&bytes)).unwrap_or_default();
     let at = index as usize;

@@ -18,6 +18,8 @@ mod netlink;
 pub mod plan;
 pub mod port;
 pub mod selftest;
+mod witness;
 
-pub use inspect::{Places, inspect, inspect_places};
+pub use inspect::{Places, inspect, inspect_places, inspect_witnessed};
 pub use netlink::NetlinkError;
+pub use witness::Witness;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use cellwall_datapath_common::Active;
 
 use crate::layout::Layout;
-use crate::port::{Entries, Kernel, KernelError, MapKind, MapName, Operation};
+use crate::port::{Entries, Kernel, KernelError, MapKind, MapName, Operation, Reads};
 use map::MemoryMap;
 
 /// What is to go wrong. Writes are counted one by one, the entries of a batch too; reads never fail.
@@ -140,7 +140,7 @@ impl MemoryKernel {
     }
 }
 
-impl Kernel for MemoryKernel {
+impl Reads for MemoryKernel {
     fn capacity(&self, map: MapName) -> Result<u32, KernelError> {
         Ok(self.size(map))
     }
@@ -162,7 +162,9 @@ impl Kernel for MemoryKernel {
         }
         Ok(())
     }
+}
 
+impl Kernel for MemoryKernel {
     fn update(&mut self, entries: &Entries) -> Result<(), KernelError> {
         entries
             .iter()

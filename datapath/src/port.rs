@@ -13,8 +13,8 @@ pub use map_name::{MapKind, MapName};
 
 use cellwall_datapath_common::Active;
 
-/// The calls a plan needs. Keys and values are the bytes of `datapath_common`'s types, in the machine's own order.
-pub trait Kernel {
+/// The calls an inspection needs. Keys and values are the bytes of `datapath_common`'s types, in the machine's own order.
+pub trait Reads {
     /// Most entries that `map` holds, as it was created (an adopted map may differ from today's defaults).
     fn capacity(&self, map: MapName) -> Result<u32, KernelError>;
 
@@ -25,7 +25,10 @@ pub trait Kernel {
     /// Calls `visit` with key and value of every entry, arrays in the order of their indices, others in any order.
     /// Elements of an array that are all zero may be left out. Not for per-CPU maps.
     fn visit(&self, map: MapName, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KernelError>;
+}
 
+/// The calls a plan needs besides.
+pub trait Kernel: Reads {
     /// Creates or replaces entries, in their order. On an error, those before the one that failed may have been
     /// written and those after it have not.
     fn update(&mut self, entries: &Entries) -> Result<(), KernelError>;

@@ -22,7 +22,7 @@ pub use frame::Opening;
 use crate::attach::{HOOKS, Hook, program_name};
 use crate::counters;
 use crate::kernel::{Capacities, Maps, OpenError, Options, Place, hook_number, load_double};
-use crate::port::{Entries, Kernel as _, KernelError, MapName};
+use crate::port::{Entries, Kernel as _, KernelError, MapName, Reads as _};
 
 /// What the programs answer for "go on with the next one" (-1), and for "drop".
 const NEXT: u32 = u32::MAX;

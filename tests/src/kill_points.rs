@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use cellwall_datapath::abi::Active;
 use cellwall_datapath::apply::Realiser;
 use cellwall_datapath::kernel::{Capacities, Instance, Options, Place};
-use cellwall_datapath::port::{Entries, Kernel, KernelError, MapName};
+use cellwall_datapath::port::{Entries, Kernel, KernelError, MapName, Reads};
 use cellwall_policy::compile::Compiler;
 use cellwall_policy::generate;
 use cellwall_policy::model::{Action, DefenseRule};
@@ -41,7 +41,7 @@ impl Mortal<'_> {
     }
 }
 
-impl Kernel for Mortal<'_> {
+impl Reads for Mortal<'_> {
     fn capacity(&self, map: MapName) -> Result<u32, KernelError> {
         self.kernel.capacity(map)
     }
@@ -53,7 +53,9 @@ impl Kernel for Mortal<'_> {
     fn visit(&self, map: MapName, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KernelError> {
         self.kernel.visit(map, visit)
     }
+}
 
+impl Kernel for Mortal<'_> {
     fn update(&mut self, entries: &Entries) -> Result<(), KernelError> {
         for (key, value) in entries.iter() {
             self.write();

@@ -11,7 +11,7 @@ use cellwall_datapath::attach::{Hook, HookState, Mechanism, Outcome};
 use cellwall_datapath::kernel::{
     Capacities, Instance, OBJECT, OpenError, Opening, Options, Place, PlaceError, uninstall,
 };
-use cellwall_datapath::port::{Kernel, MapName};
+use cellwall_datapath::port::{Kernel as _, MapName, Reads as _};
 use cellwall_datapath_common::{Active, switches};
 use namespaces::flood::Flood;
 use namespaces::{Node, inside, run, succeeds};

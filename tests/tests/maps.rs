@@ -8,7 +8,7 @@ use std::time::Duration;
 use cellwall_datapath::counters;
 use cellwall_datapath::events::Records;
 use cellwall_datapath::kernel::{Capacities, Instance, Maps, Options, Place};
-use cellwall_datapath::port::{Cause, Entries, Kernel, MapName};
+use cellwall_datapath::port::{Cause, Entries, Kernel as _, MapName, Reads as _};
 use cellwall_datapath_common::{Active, flow_flags, switches};
 use namespaces::Node;
 use namespaces::flood::Flood;

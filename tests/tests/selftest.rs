@@ -10,7 +10,7 @@ use cellwall_datapath::counters;
 use cellwall_datapath::image::Image;
 use cellwall_datapath::inspect;
 use cellwall_datapath::memory::MemoryKernel;
-use cellwall_datapath::port::{Entries, Kernel as _, MapName};
+use cellwall_datapath::port::{Entries, Kernel as _, MapName, Reads as _};
 use cellwall_datapath::selftest::{Opening, Said, SelfTest};
 use cellwall_policy::evaluate::{Answer, HookQuestion, at_hook};
 use cellwall_policy::generate;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapError};
 use cellwall_datapath_common::Active;
-use cellwall_datapath_common::batch::{Batch, batch};
+use cellwall_datapath_common::batch::{self, Batch, batch};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::OpenError;
 use super::place::Place;
 use super::table::{Table, wrap};
-use crate::port::{Entries, Kernel, KernelError, MapName, Operation};
+use crate::port::{Entries, Kernel, KernelError, MapKind, MapName, Operation, Reads};
 
 /// Waited where the kernel has no barrier for us (it refuses one on machines with `nohz_full`). A program runs for
 /// microseconds with softirqs off; readers check seals besides.
@@ -22,6 +22,9 @@ const GRACE: Duration = Duration::from_millis(250);
 const BATCH: usize = 1_024;
 /// Fewer entries than this are written singly.
 const FEW: usize = 4;
+
+/// How often a batch is read anew that the kernel was disturbed at.
+const TRIES: u32 = 64;
 
 /// The maps of an instance, by name.
 pub struct Maps {
@@ -83,6 +86,63 @@ impl Maps {
         done
     }
 
+    /// Visits every entry, many in each call of the kernel; none where this kernel has no batches for the kind of map.
+    /// Elements of arrays that are all zero are left out, as by [`Table::visit`].
+    fn visit_in_batches(
+        &self,
+        map: MapName,
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Option<Result<(), KernelError>> {
+        let (_, descriptor) = self.descriptors.iter().find(|(name, _)| *name == map)?;
+        let is_array = match map.kind() {
+            MapKind::PerCpuArray => return None,
+            MapKind::Array => true,
+            MapKind::Hash | MapKind::LruHash | MapKind::Trie => false,
+        };
+        let (key_size, value_size) = (map.key_size(), map.value_size());
+        let mut room = BATCH;
+        let (mut keys, mut values) = (vec![0; room * key_size], vec![0; room * value_size]);
+        let mut position = batch::Position::default();
+        let (mut seen, mut again) = (0, 0);
+        loop {
+            let read = batch::read(
+                descriptor.as_fd(),
+                &mut position,
+                (&mut keys, key_size),
+                (&mut values, value_size),
+            );
+            let (count, more) = match read.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)) {
+                Ok(read) => read,
+                // One bucket of a hash has more entries than there is room for.
+                Err(libc::ENOSPC) if room < limit => {
+                    room *= 2;
+                    keys.resize(room * key_size, 0);
+                    values.resize(room * value_size, 0);
+                    continue;
+                }
+                // An entry was deleted under the reader.
+                Err(libc::EINTR | libc::EAGAIN) if again < TRIES => {
+                    again += 1;
+                    continue;
+                }
+                Err(_) if seen == 0 => return None,
+                Err(errno) => return Some(Err(KernelError::new(Operation::Visit, Some(map), None, errno))),
+            };
+            let entries = keys.chunks_exact(key_size).zip(values.chunks_exact(value_size));
+            for (key, value) in entries.take(count) {
+                if !is_array || value.iter().any(|byte| *byte != 0) {
+                    visit(key, value);
+                }
+            }
+            seen += count;
+            // A walk of a trie begins anew where its last key has gone.
+            if !more || seen > limit {
+                return Some(Ok(()));
+            }
+        }
+    }
+
     fn table(&self, map: MapName, operation: Operation) -> Result<(u32, &dyn Table), KernelError> {
         let table = self.tables.iter().find(|(name, ..)| *name == map);
         let missing = || KernelError::new(operation, Some(map), None, libc::ENOENT);
@@ -99,7 +159,7 @@ impl Maps {
     }
 }
 
-impl Kernel for Maps {
+impl Reads for Maps {
     fn capacity(&self, map: MapName) -> Result<u32, KernelError> {
         self.table(map, Operation::Capacity).map(|(capacity, _)| capacity)
     }
@@ -114,9 +174,14 @@ impl Kernel for Maps {
         let (capacity, table) = self.table(map, Operation::Visit)?;
         let limit = usize::try_from(capacity).unwrap_or(usize::MAX).saturating_mul(2);
         let failed = |errno| KernelError::new(Operation::Visit, Some(map), None, errno);
-        table.visit(limit, visit).map_err(failed)
+        match self.visit_in_batches(map, limit, visit) {
+            Some(visited) => visited,
+            None => table.visit(limit, visit).map_err(failed),
+        }
     }
+}
 
+impl Kernel for Maps {
     fn update(&mut self, entries: &Entries) -> Result<(), KernelError> {
         let map = entries.map();
         let done = self.in_batches(Batch::Update, entries);

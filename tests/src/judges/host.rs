@@ -6,7 +6,7 @@ use cellwall_datapath::abi::{
 };
 use cellwall_datapath::layout::Layout;
 use cellwall_datapath::memory::MemoryKernel;
-use cellwall_datapath::port::{Kernel, MapName};
+use cellwall_datapath::port::{MapName, Reads};
 use cellwall_datapath_ebpf::layout::{Endpoint, OwnKey, PortKey};
 use cellwall_datapath_ebpf::memory::{Frame, Memory, Shared};
 use cellwall_datapath_ebpf::path;

@@ -11,7 +11,7 @@ use cellwall_datapath::counters::{self, ReasonCount};
 use cellwall_datapath::events::Records;
 use cellwall_datapath::image::Image;
 use cellwall_datapath::kernel::{Capacities, Instance, Options, Place};
-use cellwall_datapath::port::{Entries, Kernel as _, MapName};
+use cellwall_datapath::port::{Entries, Kernel as _, MapName, Reads as _};
 use cellwall_policy::model::Hook;
 
 use super::verdict::{Said, Told};

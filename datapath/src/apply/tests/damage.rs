@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use super::dice::Dice;
 use super::{Realiser, State, probes, realised, small_kernel, verdicts, verdicts_of};
-use crate::inspect::inspect;
+use crate::inspect::{Places, inspect, inspect_places, inspect_witnessed};
 use crate::memory::MemoryKernel;
-use crate::port::{Entries, Kernel, MapKind, MapName};
+use crate::port::{Entries, Kernel as _, MapKind, MapName, Reads as _};
 
 const DAMAGED: [MapName; 10] = [
     MapName::EndpointIndex,
@@ -98,6 +98,27 @@ proptest! {
         let words: Vec<_> = drift.iter().map(ToString::to_string).collect();
         prop_assert!(words.iter().any(|one| one.contains("leftover POLICY") && one.contains("found unreadable")));
         prop_assert!(words.iter().any(|one| one.contains("policy") && one.ends_with("found no entry")));
+    }
+
+    #[test]
+    fn a_witness_holds_until_something_that_was_read_is_another(seed: u64) {
+        let mut dice = Dice(seed);
+        let mut kernel = small_kernel();
+        let state = State::furnished(&mut dice);
+        let realiser = realised(&mut kernel, &state);
+        let places = Places::of(realiser.image(), &kernel).unwrap();
+        let (before, witness) = inspect_witnessed(&kernel, &places).unwrap();
+        prop_assert!(witness.holds(&kernel).unwrap());
+        damage(&mut kernel, &mut dice);
+        let after = inspect_places(&kernel, &places).unwrap();
+        prop_assert!(after == before || !witness.holds(&kernel).unwrap());
+        let later = state.changed(&mut dice);
+        let (before, witness) = inspect_witnessed(&kernel, &places).unwrap();
+        let mut next = Realiser::adopt(&kernel).unwrap();
+        next.want(state.changes_to(&later));
+        next.realise(&mut kernel).unwrap();
+        let after = inspect_places(&kernel, &places).unwrap();
+        prop_assert!(after == before || !witness.holds(&kernel).unwrap());
     }
 
     #[test]

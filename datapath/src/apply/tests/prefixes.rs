@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Dice, Realiser, Sides, State, probes, realised, small_kernel, verdicts_of};
 use crate::inspect::inspect;
 use crate::memory::Write;
-use crate::port::Kernel;
+use crate::port::Reads as _;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
