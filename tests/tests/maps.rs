@@ -2,13 +2,14 @@
 
 mod namespaces;
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use cellwall_datapath::counters;
 use cellwall_datapath::events::Records;
 use cellwall_datapath::kernel::{Capacities, Instance, Maps, Options, Place};
-use cellwall_datapath::port::{Cause, Entries, Kernel as _, MapName, Reads as _};
+use cellwall_datapath::port::{Cause, Entries, Kernel as _, MapKind, MapName, Reads as _};
 use cellwall_datapath_common::{Active, flow_flags, switches};
 use namespaces::Node;
 use namespaces::flood::Flood;
@@ -76,6 +77,61 @@ fn the_maps_say_full_missing_and_denied_as_the_port_says() {
     maps.zero(MapName::RuleCounters, &[0, 63]).unwrap();
     assert_eq!(maps.zero(MapName::RuleCounters, &[64]).unwrap_err().cause, Cause::Full);
     maps.grace().unwrap();
+}
+
+#[test]
+fn every_entry_of_a_large_map_is_visited_once_with_its_value() {
+    const MANY: u32 = 3_000;
+    let mut node = Node::new();
+    let options = Options {
+        capacities: Capacities::tiny(4_096),
+        ..Options::default()
+    };
+    let (mut instance, _) = Instance::open(node.place(), options).unwrap();
+    let kinds = [
+        MapName::Policy,
+        MapName::Addresses4,
+        MapName::Addresses6,
+        MapName::Prefixes4,
+        MapName::Prefixes6,
+        MapName::ServicePorts,
+        MapName::Tables,
+        MapName::Spans,
+    ];
+    for map in kinds {
+        let mut written = BTreeMap::new();
+        let mut entries = Entries::new(map);
+        for number in 1..=MANY {
+            let mut key = vec![0; map.key_size()];
+            let at = match map.kind() {
+                MapKind::Trie => {
+                    let bits = u32::try_from(8 * (map.key_size() - 4)).unwrap();
+                    key[..4].copy_from_slice(&bits.to_ne_bytes());
+                    4
+                }
+                _ => 0,
+            };
+            key[at..at + 4].copy_from_slice(&number.to_ne_bytes());
+            let value: Vec<u8> = (0_u8..)
+                .zip(number.to_ne_bytes().iter().cycle())
+                .take(map.value_size())
+                .map(|(place, byte)| place ^ byte)
+                .collect();
+            entries.push(&key, &value);
+            written.insert(key, value);
+        }
+        instance.maps_mut().update(&entries).unwrap();
+        let mut seen = BTreeMap::new();
+        let mut visits = 0;
+        let maps = instance.maps();
+        maps.visit(map, &mut |key, value| {
+            visits += 1;
+            seen.insert(key.to_vec(), value.to_vec());
+        })
+        .unwrap();
+        assert!(seen == written, "{map}: {} of {} entries", seen.len(), written.len());
+        assert_eq!(visits, MANY, "{map}");
+    }
 }
 
 #[test]
