@@ -35,6 +35,7 @@ if [ "$SCOPE" = all ]; then
         "nftables=translates Service addresses in the tests, as a Service proxy does"
         "prometheus=checks the alerting rules, and scrapes an agent in a test"
         "containernetworking-plugins=networks of the pods in the tests' cluster"
+        "valgrind=counts the instructions of compiling"
         "iptables=ports of a node that lead to its pods there"
     )
     # Where Docker's own packages are, these two are there under another name, and must stay.

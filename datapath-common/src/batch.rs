@@ -93,7 +93,9 @@ pub fn read(
 ) -> io::Result<(usize, bool)> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
     let room = |bytes: &[u8], size: usize| bytes.len().checked_div(size);
-    let room = room(keys, key_size).ok_or_else(invalid)?.min(room(values, value_size).ok_or_else(invalid)?);
+    let room = room(keys, key_size)
+        .ok_or_else(invalid)?
+        .min(room(values, value_size).ok_or_else(invalid)?);
     // Hashes write a number of 32 bits, other maps the last key.
     let mut next = vec![0_u8; key_size.max(size_of::<u32>())];
     let mut attributes = Attributes {
@@ -125,5 +127,9 @@ pub fn read(
 unsafe fn call(command: libc::c_long, attributes: &mut Attributes) -> io::Result<()> {
     // SAFETY: the attributes are of the size that is said; the rest is the caller's promise.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<Attributes>()) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

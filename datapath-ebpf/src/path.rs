@@ -174,16 +174,21 @@ fn is_seen_before<T: Tables>(tables: T, scene: &Scene) -> bool {
 /// An IP packet of a guarded interface.
 #[inline(always)]
 fn datagram<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene) -> bool {
+    let way = quick::<F, T, P>(tables, packet, scene);
+    if way == way::DONE {
+        return true;
+    }
     let Some(h) = F::headers(tables) else {
         return false;
     };
     *h = Headers::default();
-    if let Err(reason) = read::<F, T, P>(tables, packet, scene, h) {
+    let read = read::<F, P>(packet, h);
+    if let Err(reason) = read.and_then(|()| guard::<F, T>(tables, scene, h)) {
         outcome(tables, refusal(reason), NO_PEER, 0);
         return conclude::<F, T>(tables, scene, h);
     }
     let is_rare = is_special::<F>(h) || h.fragment != fragment::WHOLE;
-    if !is_rare && established::<F, T, P>(tables, packet, scene, h).is_some() {
+    if way == way::UNSURE && !is_rare && established_late::<F, T, P>(tables, packet, scene, h) {
         return true;
     }
     if !is_rare || rare::<F, T, P>(tables, packet, scene, h) {
@@ -200,6 +205,45 @@ fn datagram<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene
         passed::note::<F, T, P>(tables, packet, scene, h, scratch.outcome.toward);
     }
     passes
+}
+
+/// How far [`quick`] came.
+mod way {
+    /// The packet goes on with its flow.
+    pub(super) const DONE: u32 = 0;
+    /// It has no flow with which it may just go on.
+    pub(super) const LONG: u32 = 1;
+    /// It has to be looked at closer, before its flow may be looked for.
+    pub(super) const UNSURE: u32 = 2;
+}
+
+/// The way of most packets: a whole one, plainly the pod's own, of an answered flow that needs no second thought. The
+/// headers stay in registers, and nothing of them is left behind.
+#[inline(never)]
+fn quick<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene) -> u32 {
+    let mut h = Headers::default();
+    if read::<F, P>(packet, &mut h).is_err()
+        || is_special::<F>(&h)
+        || h.fragment != fragment::WHOLE
+        || scene.is_from_pod() && !is_surely_own::<F>(scene, &h)
+    {
+        return way::UNSURE;
+    }
+    match established::<F, T, P>(tables, packet, scene, &h) {
+        Some(()) => way::DONE,
+        None => way::LONG,
+    }
+}
+
+/// [`established`] for what the guard had to look at first.
+#[inline(never)]
+fn established_late<F: Family, T: Tables, P: Packet>(
+    tables: T,
+    packet: P,
+    scene: &Scene,
+    h: &Headers<F::Address>,
+) -> bool {
+    established::<F, T, P>(tables, packet, scene, h).is_some()
 }
 
 /// Fragments, neighbour discovery, group membership, router messages. Answers whether the packet is still to be
@@ -242,14 +286,9 @@ fn rare<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene, h:
     }
 }
 
-/// Reads the headers and refuses what no rule has a say in.
+/// Reads the headers and refuses what nobody may send to anybody.
 #[inline(always)]
-fn read<F: Family, T: Tables, P: Packet>(
-    tables: T,
-    packet: P,
-    scene: &Scene,
-    h: &mut Headers<F::Address>,
-) -> Result<(), u32> {
+fn read<F: Family, P: Packet>(packet: P, h: &mut Headers<F::Address>) -> Result<(), u32> {
     let jumbo = F::parse(packet, h)?;
     if h.fragment == fragment::LATER {
         h.kind = kind::OTHER;
@@ -259,6 +298,18 @@ fn read<F: Family, T: Tables, P: Packet>(
     if F::is_loopback(&h.source) || F::is_loopback(&h.destination) {
         return Err(reason::LOOPBACK);
     }
+    Ok(())
+}
+
+/// Whether the pod plainly may send this: from an address in its record, and no tunnel.
+#[inline(always)]
+fn is_surely_own<F: Family>(scene: &Scene, h: &Headers<F::Address>) -> bool {
+    F::is_own(scene.endpoint, &h.source) && !is_tunnel(h)
+}
+
+/// Refuses what the pod may not send, whatever the rules.
+#[inline(always)]
+fn guard<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Address>) -> Result<(), u32> {
     if !scene.is_from_pod() {
         return Ok(());
     }

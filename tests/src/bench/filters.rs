@@ -1,6 +1,7 @@
 //! What stands between two pods, each in a lab of its own that is put up once and stays for all rounds.
 
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use aya::programs::LinkOrder;
@@ -17,6 +18,9 @@ use super::Figure;
 use super::manifests;
 use super::nft::{self, Lookup};
 use crate::{Cluster, memory};
+
+/// How long an agent that was stopped is left alone before anything is measured: longer than its slowest round.
+const CATCHING_UP: Duration = Duration::from_secs(3);
 
 /// What Cellwall records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,13 +139,16 @@ impl Stand {
             .stdout(Stdio::null())
             .stderr(agents_log)
             .spawn()?;
-        cluster.wait_ready();
         let pods = [cluster.pod("a"), cluster.pod("b")];
+        // From here on the agent goes when the stand does, however that comes about.
         let stand = Self {
             filter,
             pods,
             node: Node::Agent(Box::new(cluster), child),
         };
+        if let Node::Agent(cluster, _) = &stand.node {
+            cluster.wait_ready();
+        }
         stand.rest()?;
         Ok(stand)
     }
@@ -159,9 +166,14 @@ impl Stand {
         }
     }
 
-    /// Lets the agent run, where there is one.
+    /// Lets the agent run, where there is one, and waits until it has done what fell due while it was stopped: what is
+    /// measured then is what it costs all the time.
     pub fn wake(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGCONT)
+        self.signal(Signal::SIGCONT)?;
+        if self.agent_pid().is_some() {
+            std::thread::sleep(CATCHING_UP);
+        }
+        Ok(())
     }
 
     /// Stops the agent, so that it takes no time of another filter's: what is in the kernel goes on.

@@ -100,7 +100,6 @@ impl Row {
         // Another port each time: what is left of the connections before is in nobody's way.
         static PORT: AtomicU16 = AtomicU16::new(0);
         let port = 10_000 + PORT.fetch_add(1, Ordering::Relaxed) % 20_000;
-        stand.wake()?;
         let measured = match self.traffic {
             Traffic::Bulk => self.bulk(stand, port, how_long),
             Traffic::Segments => {
@@ -113,7 +112,6 @@ impl Row {
             Traffic::Connect => self.connect(stand, port, how_long),
             Traffic::Datagrams | Traffic::NewFlows | Traffic::Refused => self.datagrams(stand, port, how_long),
         };
-        stand.rest()?;
         measured.with_context(|| format!("{} with {}", self.name(), stand.filter.name()))
     }
 

@@ -108,23 +108,35 @@ fn packets(args: &Args, page: &mut Page) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Every row under every filter, in another order each round. An agent is awake for all rows of its turn, and has done
+/// by then what fell due while it was stopped.
 fn traffic(args: &Args, stands: &[Stand], page: &mut Page) -> anyhow::Result<()> {
     let slice = Duration::from_millis(args.slice);
     let mut dice = Dice::new(u64::from(std::process::id()));
-    for row in Row::all().filter(|row| is_among(&row.name(), &args.rows)) {
-        eprintln!("{}", row.name());
-        let mut values: Vec<Column> = stands.iter().map(|stand| (stand.filter, Vec::new())).collect();
-        for _ in 0..args.rounds {
-            let mut order: Vec<usize> = (0..stands.len()).collect();
-            for last in (1..order.len()).rev() {
-                let other = usize::try_from(dice.between(0, last as u64))?;
-                order.swap(last, other);
+    let rows: Vec<Row> = Row::all().filter(|row| is_among(&row.name(), &args.rows)).collect();
+    let columns: Vec<Column> = stands.iter().map(|stand| (stand.filter, Vec::new())).collect();
+    let mut cells: Vec<(Row, Vec<Column>)> = rows.iter().map(|row| (*row, columns.clone())).collect();
+    for round in 1..=args.rounds {
+        eprintln!("traffic, round {round} of {}", args.rounds);
+        for at in shuffled(stands.len(), &mut dice)? {
+            stands[at].wake()?;
+            for row in shuffled(rows.len(), &mut dice)? {
+                let measured = rows[row].measure(&stands[at], slice)?;
+                cells[row].1[at].1.push(measured);
             }
-            for at in order {
-                values[at].1.push(row.measure(&stands[at], slice)?);
-            }
+            stands[at].rest()?;
         }
-        page.cells.push((row, values));
     }
+    page.cells = cells;
     Ok(())
+}
+
+/// The numbers below `count` in some order.
+fn shuffled(count: usize, dice: &mut Dice) -> anyhow::Result<Vec<usize>> {
+    let mut order: Vec<usize> = (0..count).collect();
+    for last in (1..count).rev() {
+        let other = usize::try_from(dice.between(0, last as u64))?;
+        order.swap(last, other);
+    }
+    Ok(order)
 }
