@@ -84,7 +84,7 @@ async fn readyz(State(health): State<Health>) -> Response {
 
 async fn intercept_status(State(health): State<Health>) -> Response {
     let report = health.report.borrow().clone();
-    match report.map(|report| serde_json::to_string(&*report)) {
+    match report.map(|report| crate::json_line::text(&*report)) {
         Some(Ok(text)) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "no report yet\n").into_response(),
     }

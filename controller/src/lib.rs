@@ -11,6 +11,7 @@ pub mod demo;
 pub mod documents;
 pub mod expect;
 pub mod http;
+pub mod json_line;
 pub mod kind;
 pub mod lab;
 pub mod manifest;

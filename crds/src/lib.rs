@@ -42,7 +42,7 @@ pub use read::{Document, KINDS, is_ours, read};
 pub use selector::{LabelSelector, LabelSelectorRequirement, Operator};
 pub use text_enum::UnknownWord;
 pub use validate::Validate;
-pub use violation::{Violation, escaped, shortened};
+pub use violation::{Violation, escaped, is_invisible, shortened};
 
 /// The API group of all our kinds.
 pub const GROUP: &str = "cellwall.io";

@@ -61,7 +61,7 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
 
 /// Characters that a terminal acts on, or that a reader cannot see: C0, C1, line separators, zero-width characters
 /// and the marks that reorder text.
-fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')

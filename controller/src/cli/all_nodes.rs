@@ -16,6 +16,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 use super::args::{Cli, Command};
 use super::output::{clean, line};
+use crate::json_line;
 
 /// What the pods of agents are labelled with.
 const AGENTS: &str = "app.kubernetes.io/name=cellwall,app.kubernetes.io/component=agent";
@@ -137,14 +138,16 @@ async fn exec(pods: &Api<Pod>, agent: &Agent, question: &[String], streams: bool
     let mut err = process.stderr().context("the API server tells no errors")?;
     let told = async {
         let mut text = String::new();
-        let mut lines = BufReader::new(out).lines();
-        while let Some(one) = lines.next_line().await? {
+        let (mut out, mut one) = (BufReader::new(out), Vec::new());
+        while out.read_until(b'\n', &mut one).await? > 0 {
+            let said = harmless(&one, streams.then_some(&agent.node))?;
             if streams {
-                line(&with_node(&one, &agent.node))?;
+                line(&said)?;
             } else {
-                text.push_str(&one);
+                text.push_str(&said);
                 text.push('\n');
             }
+            one.clear();
         }
         anyhow::Ok(text)
     };
@@ -162,14 +165,16 @@ async fn exec(pods: &Api<Pod>, agent: &Agent, question: &[String], streams: bool
     })
 }
 
-/// A JSON line with the node it comes from; another line as it is.
-fn with_node(text: &str, node: &str) -> String {
-    match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(mut row)) => {
-            row.entry("node").or_insert_with(|| node.into());
-            Value::Object(row).to_string()
+/// A line that a pod wrote, fit for a terminal, whatever that pod is. Of JSON lines each gets the node it comes from.
+fn harmless(line: &[u8], node: Option<&String>) -> Result<String> {
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim_end_matches(['\n', '\r']);
+    match node.map(|node| (node, serde_json::from_str::<Value>(text))) {
+        Some((node, Ok(Value::Object(mut row)))) => {
+            row.entry("node").or_insert_with(|| node.clone().into());
+            Ok(json_line::text(&row)?)
         }
-        _ => clean(text),
+        _ => Ok(clean(text)),
     }
 }
 
@@ -210,9 +215,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_hostile_pod_says_for_its_agent_moves_no_terminals_cursor() {
+        let node = "n-1".to_owned();
+        let escapes = "{\"rule\":\"\\u001b[2J\\u009b31m\\u202e\",\"\u{9b}\u{7f}\":[\"\u{202e}\"]}\r\n";
+        let long = format!("\u{1b}]0;{}\u{7}", "x".repeat(10_240));
+        let raw = [b"\x1b[31m\xff\xfe \xc3( \x9b".as_slice(), b"\n"].concat();
+        let deep = "[".repeat(10_000);
+        for said in [escapes.as_bytes(), long.as_bytes(), &raw, deep.as_bytes(), b"\0\x08\r"] {
+            for node in [None, Some(&node)] {
+                let told = harmless(said, node).unwrap();
+                assert!(!told.chars().any(cellwall_crds::is_invisible), "{told:?}");
+            }
+        }
+        let told: Value = serde_json::from_str(&harmless(escapes.as_bytes(), Some(&node)).unwrap()).unwrap();
+        assert_eq!(told["rule"], "\u{1b}[2J\u{9b}31m\u{202e}", "the same text all the same");
+        assert_eq!(told["node"], "n-1");
+        assert_eq!(
+            harmless(&raw, None).unwrap(),
+            "\\u{1b}[31m\u{fffd}\u{fffd} \u{fffd}( \u{fffd}"
+        );
+    }
+
+    #[test]
     fn a_row_has_its_node_and_an_exit_code_is_passed_on() {
-        assert_eq!(with_node(r#"{"name":"a"}"#, "n-1"), r#"{"name":"a","node":"n-1"}"#);
-        assert_eq!(with_node(r#"{"node":"own"}"#, "n-1"), r#"{"node":"own"}"#);
+        let node = "n-1".to_owned();
+        let with_node = |text: &str| harmless(text.as_bytes(), Some(&node)).unwrap();
+        assert_eq!(with_node(r#"{"name":"a"}"#), r#"{"name":"a","node":"n-1"}"#);
+        assert_eq!(with_node(r#"{"node":"own"}"#), r#"{"node":"own"}"#);
         let cause = StatusCause {
             reason: Some("ExitCode".into()),
             message: Some("2".into()),

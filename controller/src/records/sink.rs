@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::FlowRecord;
 use crate::cli::args::FlowLog;
+use crate::json_line;
 
 /// How often the path is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -55,7 +56,7 @@ impl Sink {
         }
         let mut lines = Vec::with_capacity(records.len() * 768);
         for record in records {
-            serde_json::to_writer(&mut lines, record)?;
+            json_line::write(&mut lines, record)?;
             lines.push(b'\n');
         }
         match self {
@@ -280,5 +281,38 @@ mod tests {
         .unwrap();
         let Sink::File(file) = &mut sink else { unreachable!() };
         assert_eq!(file.write(b"line\n").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_record_of_hostile_text_is_one_line_that_is_harmless_and_read_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows");
+        let rotation = Rotation {
+            size: 0,
+            age: None,
+            keep: 1,
+        };
+        let mut sink = Sink::open(&FlowLog::File(path.clone()), rotation).unwrap();
+        let hostile = format!("\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\0\r\n\"}}\\{}", "x".repeat(10_240));
+        let time = "2026-01-02T03:04:05Z";
+        let end = serde_json::json!({
+            "ip": null, "port": null, "namespace": hostile, "pod": hostile, "uid": hostile, "app": hostile,
+            "images": [hostile], "labels": {hostile.as_str(): hostile}, "objects": [hostile], "entity": null,
+        });
+        let record = serde_json::json!({
+            "time": time, "node": hostile, "verdict": "DROP", "action": null, "applied": "Drop", "reason": "RULE",
+            "rule": {"name": hostile, "uid": hostile, "priority": 1}, "generation": 1, "hook": "FROM_POD",
+            "protocol": "TCP", "source": end, "destination": end, "attempts": 1, "first_seen": time, "last_seen": time,
+        });
+        let record: FlowRecord = serde_json::from_value(record).unwrap();
+        sink.write(&[Arc::new(record.clone()), Arc::new(record.clone())])
+            .unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(
+            !text.chars().any(|c| c != '\n' && cellwall_crds::is_invisible(c)),
+            "{text:?}"
+        );
+        let read: Vec<FlowRecord> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(read, [record.clone(), record]);
     }
 }
