@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::alerts::{Alerts, Query};
-use crate::records::recent::Recent;
+use crate::records::recent::{Only, Recent};
 
 /// Longest request, in bytes: a batch of questions of `explain -`.
 const LONGEST: u64 = 16 << 20;
@@ -41,6 +41,9 @@ pub enum Request {
     Flows {
         /// Go on.
         follow: bool,
+        /// Which of them; none said: all.
+        #[serde(default)]
+        only: Only,
     },
     /// Alerts, after a line with their counts.
     Alerts {
@@ -71,6 +74,19 @@ pub enum Request {
     Attach(Attachment),
     /// End, leaving enforcement as it is.
     Stop,
+}
+
+impl Request {
+    /// All records kept.
+    pub const FLOWS: Self = Self::Flows {
+        follow: false,
+        only: Only {
+            since: None,
+            pod: None,
+            rule: None,
+            verdict: None,
+        },
+    };
 }
 
 /// A pod's network as the one who made it tells of it. It says which interface is which pod's; that there is such a
@@ -158,9 +174,9 @@ async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, kept: Kept) {
         Err(error) => Err(format!("cannot read the request: {error}")),
     };
     let lines = match request {
-        Ok(Request::Flows { follow }) => {
+        Ok(Request::Flows { follow, only }) => {
             // A client that went away ends this; nothing else is lost.
-            let _ = flows(&mut writer, &kept.recent, follow).await;
+            let _ = flows(&mut writer, &kept.recent, follow, &only).await;
             return;
         }
         Ok(Request::Alerts {
@@ -249,11 +265,17 @@ fn tell_alerts(alerts: &Alerts, query: &Query, lines: &mpsc::Sender<String>) -> 
     Ok(())
 }
 
-async fn flows(writer: &mut (impl AsyncWriteExt + Unpin), recent: &Recent, follow: bool) -> io::Result<()> {
+async fn flows(
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    recent: &Recent,
+    follow: bool,
+    only: &Only,
+) -> io::Result<()> {
     let (kept, mut news) = recent.all_and_follow();
+    let now = Timestamp::now();
     for chunk in kept.chunks(256) {
         let mut text = Vec::new();
-        for record in chunk {
+        for record in chunk.iter().filter(|record| only.fits(record, now)) {
             serde_json::to_writer(&mut text, &**record)?;
             text.push(b'\n');
         }
@@ -264,6 +286,7 @@ async fn flows(writer: &mut (impl AsyncWriteExt + Unpin), recent: &Recent, follo
     }
     loop {
         match news.recv().await {
+            Ok(record) if !only.fits(&record, Timestamp::now()) => {}
             Ok(record) => {
                 let mut text = serde_json::to_vec(&*record)?;
                 text.push(b'\n');

@@ -216,7 +216,7 @@ fn hostile_text_of_ten_kilobytes_comes_back_as_it_was() {
     assert_eq!(found.source.pod.as_deref(), Some(hostile.as_str()));
     let line = serde_json::to_string(&found).unwrap();
     assert!(line.chars().all(|c| !c.is_control()), "{line:?}");
-    let table = crate::cli::alerts::table(&[serde_json::to_value(&found).unwrap()]);
+    let table = crate::cli::alerts::table(&[serde_json::to_value(&found).unwrap()], None);
     assert!(table.chars().all(|c| c == '\n' || !c.is_control()), "{table:?}");
 }
 

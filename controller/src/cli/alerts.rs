@@ -19,19 +19,24 @@ pub fn run(instance: &InstanceArgs, args: &AlertsArgs) -> Result<()> {
     if args.list.format == Format::Json {
         let mut failed = None;
         client::ask(&instance.socket(), &request, |row| {
-            failed = line(&row.to_string()).err();
+            failed = output::json_line(&row).err();
             failed.is_none()
         })?;
         return failed.map_or(Ok(()), Err);
     }
-    let mut rows = client::ask_all(&instance.socket(), &request)?.into_iter();
-    let counts = rows.next().unwrap_or_default();
-    line(&tell_counts(&counts["counts"]))?;
-    let rows: Vec<Value> = rows.collect();
+    let (width, mut counts, mut rows) = (output::width(), Value::Null, Vec::new());
+    client::ask(&instance.socket(), &request, |mut one| {
+        match one.get_mut("counts") {
+            Some(told) => counts = told.take(),
+            None => rows.push(row(&one, width)),
+        }
+        true
+    })?;
+    line(&tell_counts(&counts))?;
     if rows.is_empty() {
         return line("no alerts");
     }
-    line(&table(&rows))
+    line(&output::table_of(width, &HEADER, rows))
 }
 
 fn tell_counts(counts: &Value) -> String {
@@ -51,31 +56,24 @@ fn tell_counts(counts: &Value) -> String {
     }
 }
 
+/// What is above the cells of alerts.
+const HEADER: [&str; 8] = ["last", "first", "verdict", "by", "from", "to", "port", "tries"];
+
 /// A table of alerts.
-pub fn table(rows: &[Value]) -> String {
-    let header = [
-        "last", "first", "verdict", "applied", "rule", "from", "to", "port", "attempts",
-    ];
-    output::table(&header, rows.iter().map(row))
+pub fn table(rows: &[Value], width: Option<u16>) -> String {
+    output::table_of(width, &HEADER, rows.iter().map(|one| row(one, width)))
 }
 
-fn row(row: &Value) -> Vec<String> {
-    let time = |key: &str, from: usize| {
-        let text = row[key].as_str().unwrap_or_default();
-        text.get(from..19).unwrap_or(text).to_owned()
-    };
+fn row(row: &Value, width: Option<u16>) -> Vec<String> {
+    let seen = |key: &str| row[key].as_str().unwrap_or_default();
+    let first = seen("first_seen");
     let port = row["port"].as_u64().map_or_else(String::new, |port| port.to_string());
-    let rule = match row["rule"]["name"].as_str() {
-        Some(rule) => rule.to_owned(),
-        None => field(row, "reason"),
-    };
     vec![
-        time("last_seen", 0),
+        output::time(seen("last_seen"), width),
         // The day is that of the last.
-        time("first_seen", 11),
-        field(row, "verdict"),
-        field(row, "applied"),
-        rule,
+        first.get(11..19).unwrap_or(first).to_owned(),
+        output::verdict_of(row),
+        output::decided_by(row),
         side(&row["source"]),
         side(&row["destination"]),
         format!("{port}/{}", field(row, "protocol")),

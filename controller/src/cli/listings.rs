@@ -17,32 +17,30 @@ pub fn rules(instance: &InstanceArgs, format: Format) -> Result<()> {
     if format == Format::Json {
         return output::json(&rows);
     }
+    line(&rules_table(&rows, output::width()))
+}
+
+fn rules_table(rows: &[Value], width: Option<u16>) -> String {
     let header = [
-        "name", "prio", "action", "on", "from", "to", "flows", "packets", "bytes", "last hit",
+        "name", "prio", "action", "from", "to", "flows", "packets", "bytes", "last hit",
     ];
-    line(&output::table(
-        &header,
-        rows.iter().map(|row| {
-            let hit = row["last_hit"].as_str().map_or_else(|| "never hit".to_owned(), ago);
-            let on = if row["enabled"].as_bool() == Some(false) {
-                "no"
-            } else {
-                "yes"
-            };
-            vec![
-                field(row, "name"),
-                field(row, "priority"),
-                field(row, "action"),
-                on.to_owned(),
-                field(row, "source_pods"),
-                field(row, "destination_pods"),
-                field(row, "flows"),
-                field(row, "packets"),
-                field(row, "bytes"),
-                hit,
-            ]
-        }),
-    ))
+    let row = |row: &Value| {
+        let hit = row["last_hit"].as_str().map_or_else(|| "never hit".to_owned(), ago);
+        let action = field(row, "action");
+        let is_off = row["enabled"].as_bool() == Some(false);
+        vec![
+            field(row, "name"),
+            field(row, "priority"),
+            if is_off { format!("{action}, off") } else { action },
+            field(row, "source_pods"),
+            field(row, "destination_pods"),
+            field(row, "flows"),
+            field(row, "packets"),
+            field(row, "bytes"),
+            hit,
+        ]
+    };
+    output::table_of(width, &header, rows.iter().map(row))
 }
 
 /// `cellwall objects`.
@@ -51,18 +49,25 @@ pub fn objects(instance: &InstanceArgs, format: Format) -> Result<()> {
     if format == Format::Json {
         return output::json(&rows);
     }
-    line(&output::table(
+    line(&objects_table(&rows, output::width()))
+}
+
+fn objects_table(rows: &[Value], width: Option<u16>) -> String {
+    let row = |row: &Value| {
+        vec![
+            field(row, "name"),
+            field(row, "kind"),
+            field(row, "pods"),
+            field(row, "rules"),
+            // Where there is no room for all names there is a line's end between two of them.
+            field(row, "selects").replace(',', ", "),
+        ]
+    };
+    output::table_of(
+        width,
         &["name", "kind", "pods", "rules", "selects"],
-        rows.iter().map(|row| {
-            vec![
-                field(row, "name"),
-                field(row, "kind"),
-                field(row, "pods"),
-                field(row, "rules"),
-                field(row, "selects"),
-            ]
-        }),
-    ))
+        rows.iter().map(row),
+    )
 }
 
 /// `cellwall refused`.
@@ -74,30 +79,27 @@ pub fn refused(instance: &InstanceArgs, args: &RefusedArgs) -> Result<()> {
     if rows.is_empty() {
         return line("nothing refused");
     }
-    line(&flow_table(&rows))
+    line(&flow_table(&rows, output::width()))
 }
+
+/// What is above the cells of flow records.
+pub const FLOWS: [&str; 7] = ["time", "verdict", "by", "from", "to", "port", "tries"];
 
 /// A table of flow records.
-pub fn flow_table(rows: &[Value]) -> String {
-    let header = [
-        "time", "verdict", "applied", "reason", "rule", "from", "to", "port", "attempts",
-    ];
-    output::table(&header, rows.iter().map(flow_row))
+fn flow_table(rows: &[Value], width: Option<u16>) -> String {
+    output::table_of(width, &FLOWS, rows.iter().map(|row| flow_row(row, width)))
 }
 
-fn flow_row(row: &Value) -> Vec<String> {
-    let time = row["time"].as_str().unwrap_or_default();
+/// A flow record's cells.
+pub fn flow_row(row: &Value, width: Option<u16>) -> Vec<String> {
     let port = match row["destination"]["port"].as_u64() {
         Some(port) => format!("{port}/{}", field(row, "protocol")),
         None => format!("/{}", field(row, "protocol")),
     };
     vec![
-        // Seconds are enough for people: 2026-01-02T03:04:05.
-        time.get(..19).unwrap_or(time).to_owned(),
-        field(row, "verdict"),
-        field(row, "applied"),
-        field(row, "reason"),
-        field(&row["rule"], "name"),
+        output::time(row["time"].as_str().unwrap_or_default(), width),
+        output::verdict_of(row),
+        output::decided_by(row),
         end(&row["source"]),
         end(&row["destination"]),
         port,
@@ -128,7 +130,7 @@ pub fn intercept_status(instance: &InstanceArgs, format: Format) -> Result<u8> {
     let value = answer.into_iter().next().unwrap_or_default();
     let report: Report = serde_json::from_value(value.clone())?;
     match format {
-        Format::Json => line(&value.to_string())?,
+        Format::Json => output::json_line(&value)?,
         Format::Table => tell_status(&report)?,
     }
     Ok(report.state.exit_code())
@@ -204,3 +206,6 @@ fn ago(time: &str) -> String {
         _ => format!("{}d ago", seconds / 86_400),
     }
 }
+
+#[cfg(test)]
+mod tests;

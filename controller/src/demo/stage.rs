@@ -155,7 +155,7 @@ impl Stage {
         };
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
-            let records = client::ask_all(&self.socket, &Request::Flows { follow: false })?;
+            let records = client::ask_all(&self.socket, &Request::FLOWS)?;
             let found = records.into_iter().rev().find(fits);
             if found.is_some() || Instant::now() > deadline {
                 return Ok(found);

@@ -93,6 +93,19 @@ pub struct FlowEnd {
     pub entity: Option<String>,
 }
 
+impl FlowEnd {
+    /// Whether this is the pod `namespace/name`.
+    pub fn is_pod(&self, name: &str) -> bool {
+        is_pod(self.namespace.as_deref(), self.pod.as_deref(), name)
+    }
+}
+
+/// Whether an end with this namespace and pod is `namespace/name`.
+pub fn is_pod(namespace: Option<&str>, pod: Option<&str>, name: &str) -> bool {
+    let own = namespace.zip(pod);
+    own.is_some() && own == name.split_once('/')
+}
+
 /// TCP flags in the order they are written in a header, from the low bit.
 pub fn tcp_flags(bits: u8) -> String {
     const NAMES: [(u8, &str); 8] = [

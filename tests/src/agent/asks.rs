@@ -48,7 +48,7 @@ impl Cluster {
 
     /// All records of late.
     pub fn records(&self) -> Vec<Value> {
-        client::ask_all(&self.socket(), &Request::Flows { follow: false }).expect("the agent answers")
+        client::ask_all(&self.socket(), &Request::FLOWS).expect("the agent answers")
     }
 
     /// The newest record that fits, waited for a moment.
