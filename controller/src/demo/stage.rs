@@ -15,6 +15,8 @@ use crate::lab::{Lab, LabPod, Server, Wiring};
 
 const PODS: [&str; 5] = ["web", "api", "db", "backup", "visitor"];
 const PORTS: [u16; 4] = [22, 80, 5432, 8080];
+/// How long the first packets of the self-test are waited for.
+const PROBES: Duration = Duration::from_secs(8);
 
 /// Everything the demo needs; dropping it leaves nothing behind.
 #[derive(Debug)]
@@ -167,7 +169,16 @@ impl Stage {
     /// What a person would look at, by the commands a person would use.
     pub(super) fn listings(&self) -> Result<()> {
         let program = std::env::current_exe().context("this program's own path is not known")?;
-        for words in [&["rules"][..], &["refused", "shop/db"], &["intercept-status"]] {
+        self.wait_for_probes()?;
+        for words in [
+            &["rules"][..],
+            &["objects"],
+            &["flows"],
+            &["alerts"],
+            &["refused", "shop/db"],
+            &["intercept-status"],
+        ] {
+            line("")?;
             line(&paint(&format!("   $ cellwall {}", words.join(" ")), "2"))?;
             // The status speaks by its exit code too; here it is only shown.
             let _ = std::process::Command::new(&program)
@@ -176,6 +187,21 @@ impl Stage {
                 .status()?;
         }
         Ok(())
+    }
+
+    /// Waits until the agent's self-test has run its first packets: it does so a moment after a start. Where it runs none
+    /// the status says why.
+    fn wait_for_probes(&self) -> Result<()> {
+        let deadline = Instant::now() + PROBES;
+        loop {
+            let status = client::ask_all(&self.socket, &Request::Status)?;
+            let conditions = status.first().and_then(|status| status["conditions"].as_array());
+            let ran = |one: &Value| one["type"] == "ProbePassed" && one["reason"] != "NotRun";
+            if conditions.is_some_and(|all| all.iter().any(ran)) || Instant::now() > deadline {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     pub(super) fn summary(&self) -> Result<bool> {
