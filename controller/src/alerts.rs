@@ -8,7 +8,9 @@
 
 pub mod alert;
 pub mod book;
+pub mod index;
 pub mod store;
+pub mod sums;
 
 pub use alert::{Alert, AlertEnd, Key};
 pub use book::{Alerts, Query};

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::records::{FlowEnd, FlowRecord, RuleName, flow::Workload};
+use crate::records::flow::{Workload, is_pod};
+use crate::records::{FlowEnd, FlowRecord, RuleName};
 
 const DAY: i64 = 86_400;
 
@@ -62,8 +63,7 @@ impl From<&FlowEnd> for AlertEnd {
 impl AlertEnd {
     /// Whether this is `namespace/pod`.
     fn is_named(&self, name: &str) -> bool {
-        let own = self.namespace.as_deref().zip(self.pod.as_deref());
-        own.is_some() && own == name.split_once('/')
+        is_pod(self.namespace.as_deref(), self.pod.as_deref(), name)
     }
 
     fn digest_into(&self, digest: &mut Sha256) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::alert::{Alert, Key, day_of};
+use super::index::Term;
 use super::store::{Counts, Store, StoreError};
 use crate::records::FlowRecord;
 
@@ -38,6 +39,12 @@ pub struct Query {
 }
 
 impl Query {
+    /// What the index finds them by; none: all are read.
+    fn found_by(&self) -> Option<Term> {
+        let rule = || self.rule.as_deref().map(Term::rule);
+        self.pod.as_deref().map(Term::pod).or_else(rule)
+    }
+
     fn fits(&self, alert: &Alert) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|w| found == Some(w));
         self.pod.as_deref().is_none_or(|pod| alert.is_about(pod))
@@ -84,12 +91,15 @@ impl Alerts {
     /// Takes in a record.
     pub fn add(&self, record: &FlowRecord) {
         let Some(mut alert) = Alert::of(record) else { return };
-        let mut waiting = lock(&self.waiting);
+        // Worked out while nobody waits for it.
+        let mut key = alert.key();
         let from_pod = record.hook == "FROM_POD";
-        if waiting.is_one_too_many(&alert, from_pod) {
+        let one_too_many = lock(&self.waiting).is_one_too_many(&alert, &key, from_pod);
+        if one_too_many {
             alert = alert.of_many(from_pod);
+            key = alert.key();
         }
-        if !waiting.take(alert.key(), &alert) {
+        if !lock(&self.waiting).take(&key, &alert) {
             self.lost.fetch_add(alert.attempts, Ordering::Relaxed);
         }
     }
@@ -103,7 +113,7 @@ impl Alerts {
             *store = None;
             let mut waiting = lock(&self.waiting);
             for (key, alert) in &batch {
-                if !waiting.take(*key, alert) {
+                if !waiting.take(key, alert) {
                     self.lost.fetch_add(alert.attempts, Ordering::Relaxed);
                 }
             }
@@ -166,7 +176,9 @@ impl Alerts {
     pub fn list(&self, query: &Query, each: impl FnMut(Alert) -> bool) -> Result<(), String> {
         let since = query.since.unwrap_or(Timestamp::UNIX_EPOCH);
         let store = self.store()?;
-        store.list(since, |alert| query.fits(alert), each).map_err(words)
+        store
+            .list(since, query.found_by(), |alert| query.fits(alert), each)
+            .map_err(words)
     }
 
     /// A thread that writes once a second, and a last time at the end.
@@ -187,18 +199,18 @@ impl Alerts {
 
 impl Waiting {
     /// Adds to what waits; false where there is no room for one more.
-    fn take(&mut self, key: Key, alert: &Alert) -> bool {
+    fn take(&mut self, key: &Key, alert: &Alert) -> bool {
         let full = self.alerts.len() >= MOST_WAITING;
-        match self.alerts.get_mut(&key) {
+        match self.alerts.get_mut(key) {
             Some(known) => known.merge(alert),
             None if full => return false,
-            None => drop(self.alerts.insert(key, alert.clone())),
+            None => drop(self.alerts.insert(*key, alert.clone())),
         }
         true
     }
 
     /// Whether the pod at whose interface it was seen has as many alerts today as are told apart.
-    fn is_one_too_many(&mut self, alert: &Alert, from_pod: bool) -> bool {
+    fn is_one_too_many(&mut self, alert: &Alert, key: &Key, from_pod: bool) -> bool {
         let day = day_of(alert.last_seen);
         if day > self.day {
             self.day = day;
@@ -207,7 +219,7 @@ impl Waiting {
         let own = if from_pod { &alert.source } else { &alert.destination };
         let own = own.uid.as_deref().unwrap_or_default();
         // Eight bytes of the digest; two alerts that share them by chance are told apart all the same
-        let short = alert.key().last_chunk().copied().map_or(0, u64::from_be_bytes);
+        let short = key.last_chunk().copied().map_or(0, u64::from_be_bytes);
         match self.known.get_mut(own) {
             Some(known) if known.len() >= MOST_OF_A_POD => !known.contains(&short),
             Some(known) => {

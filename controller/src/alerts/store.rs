@@ -1,32 +1,29 @@
 //! Alerts on disk: a transactional store (redb) in one file of the state directory.
 //!
-//! What is counted is kept as sums, by minute and by day, in the same transaction as the alerts: how many there were in
-//! 24 hours, 30 or 180 days costs the same with ten alerts as with millions. A transaction is on disk when it is answered.
+//! What is counted ([`super::sums`]) and what alerts are found by ([`super::index`]) change in the same transaction as the
+//! alerts. A transaction is on disk when it is answered.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::KEPT_DAYS;
 use super::alert::{Alert, Key, day_of, day_of_key, first_key};
+use super::index::{self, Found, Term};
+use super::sums::{self, Count, DAYS, Sums};
 
 /// Name of the file.
 pub const FILE: &str = "alerts.redb";
 /// What a file that is no store is set aside as.
 const BROKEN: &str = "broken";
 
-const ALERTS: TableDefinition<&Key, &[u8]> = TableDefinition::new("alerts-1");
-/// By minutes since 1970: alerts last seen in it, attempts made in it.
-const MINUTES: TableDefinition<u32, (u64, u64)> = TableDefinition::new("minutes-1");
-/// By days since 1970: alerts, attempts, bytes of alerts.
-const DAYS: TableDefinition<u32, (u64, u64, u64)> = TableDefinition::new("days-1");
+pub(super) const ALERTS: TableDefinition<&Key, &[u8]> = TableDefinition::new("alerts-1");
 /// Alerts that were removed for want of room, all in all.
 const REMOVED: TableDefinition<(), u64> = TableDefinition::new("removed-1");
 
-const MINUTES_A_DAY: u32 = 1_440;
 /// Memory for pages of the store.
 const CACHE: usize = 16 << 20;
 
@@ -47,14 +44,6 @@ pub enum StoreError {
     Alert { path: String, source: postcard::Error },
 }
 
-/// Alerts and attempts in a span of time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Count {
-    pub alerts: u64,
-    pub attempts: u64,
-}
-
 /// What there was of late: alerts whose last attempt, and attempts that, were in that time, to the minute.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -71,15 +60,8 @@ pub struct Counts {
 pub struct Store {
     database: Database,
     path: PathBuf,
-    /// Most bytes of alerts.
+    /// Most bytes of alerts, and of what they are found by.
     most: u64,
-}
-
-/// Changes of sums, collected over a transaction.
-#[derive(Default)]
-struct Sums {
-    minutes: BTreeMap<u32, (i64, u64)>,
-    days: BTreeMap<u32, (i64, u64, i64)>,
 }
 
 impl Store {
@@ -117,8 +99,11 @@ impl Store {
             source: Box::new(source),
         })?;
         let store = Self { database, path, most };
-        // The tables are there for who asks before the first alert.
-        store.commit([], Timestamp::now())?;
+        store.change(Timestamp::now(), |write| {
+            index::make_if_older(write).map_err(store.access())?;
+            // The tables are there for who asks before the first alert.
+            store.add(write, &[])
+        })?;
         Ok(store)
     }
 
@@ -131,7 +116,7 @@ impl Store {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Alert, StoreError> {
-        postcard::from_bytes(bytes).map_err(|source| self.strange(source))
+        decoded(bytes).map_err(|source| self.strange(source))
     }
 
     fn strange(&self, source: postcard::Error) -> StoreError {
@@ -149,16 +134,26 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut news: Vec<_> = news.into_iter().collect();
         news.sort_unstable_by_key(|(key, _)| **key);
+        self.change(now, |write| self.add(write, &news))
+    }
+
+    /// One transaction: what is to be changed, and then what is too old or too much goes.
+    fn change(
+        &self,
+        now: Timestamp,
+        what: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut write = self.database.begin_write().map_err(self.access())?;
         // A store that was not closed opens at once: nothing has to be read through.
         write.set_quick_repair(true);
-        self.add(&write, &news)?;
+        what(&write)?;
         self.remove_old(&write, now)?;
         self.remove_most(&write)?;
+        index::made(&write).map_err(self.access())?;
         write.commit().map_err(self.access())
     }
 
-    fn add(&self, write: &redb::WriteTransaction, news: &[(&Key, &Alert)]) -> Result<(), StoreError> {
+    fn add(&self, write: &WriteTransaction, news: &[(&Key, &Alert)]) -> Result<(), StoreError> {
         let mut alerts = write.open_table(ALERTS).map_err(self.access())?;
         let mut sums = Sums::default();
         for (key, new) in news {
@@ -166,63 +161,36 @@ impl Store {
             let known = known
                 .map(|bytes| Ok::<_, StoreError>((bytes.value().len(), self.decode(bytes.value())?)))
                 .transpose()?;
-            let mut now = known
-                .as_ref()
-                .map_or_else(|| (*new).clone(), |(_, alert)| alert.clone());
-            if known.is_some() {
+            let mut now = (*new).clone();
+            let (mut was, mut before, mut found_by) = (0, None, BTreeSet::new());
+            if let Some((length, alert)) = known {
+                before = Some(alert.last_seen);
+                found_by = Term::all_of(&alert);
+                was = weight(length, found_by.len());
+                now = alert;
                 now.merge(new);
             }
             let bytes = postcard::to_allocvec(&now).map_err(|source| self.strange(source))?;
-            sums.alert(
-                known.as_ref().map(|(_, alert)| minute_of(alert.last_seen)),
-                Some(minute_of(now.last_seen)),
+            let terms = Term::all_of(&now);
+            index::change(write, key, &found_by, &terms).map_err(self.access())?;
+            sums.alert(before, Some(now.last_seen));
+            let day = day_of_key(key);
+            sums.attempts(day, new.last_seen, new.attempts);
+            sums.day(
+                day,
+                i64::from(before.is_none()),
+                signed(weight(bytes.len(), terms.len())) - signed(was),
             );
-            sums.minutes.entry(minute_of(new.last_seen)).or_default().1 += new.attempts;
-            let day = sums.days.entry(day_of_key(key)).or_default();
-            day.0 += i64::from(known.is_none());
-            day.1 += new.attempts;
-            day.2 += size(bytes.len()) - known.map_or(0, |(length, _)| size(length));
             alerts.insert(*key, bytes.as_slice()).map_err(self.access())?;
         }
-        drop(alerts);
-        self.apply(write, &sums)
-    }
-
-    fn apply(&self, write: &redb::WriteTransaction, sums: &Sums) -> Result<(), StoreError> {
-        let mut minutes = write.open_table(MINUTES).map_err(self.access())?;
-        for (minute, (alerts, attempts)) in &sums.minutes {
-            let known = minutes
-                .get(minute)
-                .map_err(self.access())?
-                .map_or((0, 0), |sum| sum.value());
-            let sum = (
-                known.0.saturating_add_signed(*alerts),
-                known.1.saturating_add(*attempts),
-            );
-            minutes.insert(minute, sum).map_err(self.access())?;
-        }
-        let mut days = write.open_table(DAYS).map_err(self.access())?;
-        for (day, (alerts, attempts, bytes)) in &sums.days {
-            let known = days
-                .get(day)
-                .map_err(self.access())?
-                .map_or((0, 0, 0), |sum| sum.value());
-            let sum = (
-                known.0.saturating_add_signed(*alerts),
-                known.1.saturating_add(*attempts),
-                known.2.saturating_add_signed(*bytes),
-            );
-            days.insert(day, sum).map_err(self.access())?;
-        }
-        Ok(())
+        sums.apply(write).map_err(self.access())
     }
 
     /// Days that are over for more than [`KEPT_DAYS`] go, the sums of them too.
-    fn remove_old(&self, write: &redb::WriteTransaction, now: Timestamp) -> Result<(), StoreError> {
+    fn remove_old(&self, write: &WriteTransaction, now: Timestamp) -> Result<(), StoreError> {
         let first = day_of(now).saturating_sub(KEPT_DAYS);
-        let days = write.open_table(DAYS).map_err(self.access())?;
-        let oldest = days.first().map_err(self.access())?.map(|(day, _)| day.value());
-        drop(days);
+        let days = sums::days(write).map_err(self.access())?;
+        let oldest = days.first().map(|(day, _)| *day);
         if oldest.is_some_and(|oldest| oldest < first) {
             self.remove_days(write, first)?;
         }
@@ -230,28 +198,18 @@ impl Store {
     }
 
     /// Removes the days before this one.
-    fn remove_days(&self, write: &redb::WriteTransaction, first: u32) -> Result<(), StoreError> {
+    fn remove_days(&self, write: &WriteTransaction, first: u32) -> Result<(), StoreError> {
         let mut alerts = write.open_table(ALERTS).map_err(self.access())?;
         alerts
             .retain_in::<&Key, _>(..&first_key(first), |_, _| false)
             .map_err(self.access())?;
-        let mut minutes = write.open_table(MINUTES).map_err(self.access())?;
-        minutes
-            .retain_in(..first.saturating_mul(MINUTES_A_DAY), |_, _| false)
-            .map_err(self.access())?;
-        let mut days = write.open_table(DAYS).map_err(self.access())?;
-        days.retain_in(..first, |_, _| false).map_err(self.access())
+        index::remove_days(write, first).map_err(self.access())?;
+        sums::remove_days(write, first).map_err(self.access())
     }
 
     /// Where there are more bytes than may be, the oldest alerts go until there is a twentieth of room.
-    fn remove_most(&self, write: &redb::WriteTransaction) -> Result<(), StoreError> {
-        let days = write.open_table(DAYS).map_err(self.access())?;
-        let mut all = Vec::new();
-        for day in days.iter().map_err(self.access())? {
-            let (day, sum) = day.map_err(self.access())?;
-            all.push((day.value(), sum.value()));
-        }
-        drop(days);
+    fn remove_most(&self, write: &WriteTransaction) -> Result<(), StoreError> {
+        let all = sums::days(write).map_err(self.access())?;
         let total: u64 = all.iter().map(|(_, (.., bytes))| bytes).sum();
         if total <= self.most {
             return Ok(());
@@ -279,7 +237,7 @@ impl Store {
     }
 
     /// Removes the alerts of a day that were last seen first, until so many bytes are free. Answers how many.
-    fn remove_of_day(&self, write: &redb::WriteTransaction, day: u32, excess: u64) -> Result<u64, StoreError> {
+    fn remove_of_day(&self, write: &WriteTransaction, day: u32, excess: u64) -> Result<u64, StoreError> {
         let mut alerts = write.open_table(ALERTS).map_err(self.access())?;
         let mut oldest = Vec::new();
         for entry in alerts
@@ -287,49 +245,33 @@ impl Store {
             .map_err(self.access())?
         {
             let (key, bytes) = entry.map_err(self.access())?;
-            oldest.push((self.decode(bytes.value())?.last_seen, *key.value(), bytes.value().len()));
+            let alert = self.decode(bytes.value())?;
+            let terms = Term::all_of(&alert);
+            let weight = weight(bytes.value().len(), terms.len());
+            oldest.push((alert.last_seen, *key.value(), weight, terms));
         }
         oldest.sort_unstable();
         let mut sums = Sums::default();
         let (mut freed, mut removed) = (0, 0);
-        for (last_seen, key, length) in oldest {
+        for (last_seen, key, weight, terms) in oldest {
             if freed >= excess {
                 break;
             }
             alerts.remove(&key).map_err(self.access())?;
-            sums.alert(Some(minute_of(last_seen)), None);
-            let of_day = sums.days.entry(day).or_default();
-            of_day.0 -= 1;
-            of_day.2 -= size(length);
-            freed += u64::try_from(size(length)).unwrap_or(0);
+            index::change(write, &key, &terms, &BTreeSet::new()).map_err(self.access())?;
+            sums.alert(Some(last_seen), None);
+            sums.day(day, -1, -signed(weight));
+            freed += weight;
             removed += 1;
         }
-        drop(alerts);
-        self.apply(write, &sums)?;
+        sums.apply(write).map_err(self.access())?;
         Ok(removed)
     }
 
     /// How many there were of late.
     pub fn counts(&self, now: Timestamp) -> Result<Counts, StoreError> {
         let read = self.database.begin_read().map_err(self.access())?;
-        let minutes = read.open_table(MINUTES).map_err(self.access())?;
-        let days = read.open_table(DAYS).map_err(self.access())?;
-        let since = |hours: i64| -> Result<Count, StoreError> {
-            let first = minute_of(now - SignedDuration::from_hours(hours));
-            let tomorrow = first / MINUTES_A_DAY + 1;
-            let mut count = Count::default();
-            for sum in minutes.range(first..tomorrow * MINUTES_A_DAY).map_err(self.access())? {
-                let (alerts, attempts) = sum.map_err(self.access())?.1.value();
-                count.alerts += alerts;
-                count.attempts += attempts;
-            }
-            for sum in days.range(tomorrow..).map_err(self.access())? {
-                let (alerts, attempts, _) = sum.map_err(self.access())?.1.value();
-                count.alerts += alerts;
-                count.attempts += attempts;
-            }
-            Ok(count)
-        };
+        let since = |hours: i64| sums::since(&read, now - SignedDuration::from_hours(hours)).map_err(self.access());
         let removed = read
             .open_table(REMOVED)
             .ok()
@@ -342,53 +284,48 @@ impl Store {
         })
     }
 
-    /// Hands over alerts last seen since then, in the order of when they were last seen, until `each` answers false.
-    /// It holds one day's of those that fit at a time.
+    /// Hands over alerts last seen since then, in the order of when they were last seen, until `each` answers false: those
+    /// that fit, and of all there are only those looked at that may be found by the term. It holds one day's of those that
+    /// fit at a time.
     pub fn list(
         &self,
         since: Timestamp,
+        found_by: Option<Term>,
         fits: impl Fn(&Alert) -> bool,
         mut each: impl FnMut(Alert) -> bool,
     ) -> Result<(), StoreError> {
         let read = self.database.begin_read().map_err(self.access())?;
         let alerts = read.open_table(ALERTS).map_err(self.access())?;
-        let mut of_day: Vec<Alert> = Vec::new();
-        let mut day = 0;
-        for entry in alerts
-            .range::<&Key>(&first_key(day_of(since))..)
-            .map_err(self.access())?
-        {
-            let (key, bytes) = entry.map_err(self.access())?;
-            if day_of_key(key.value()) != day {
-                day = day_of_key(key.value());
-                if !hand_over(&mut of_day, &mut each) {
-                    return Ok(());
+        let found = Found::open(&read).map_err(self.access())?;
+        let days = read.open_table(DAYS).map_err(self.access())?;
+        for day in days.range(day_of(since)..).map_err(self.access())? {
+            let day = day.map_err(self.access())?.0.value();
+            let mut of_day: Vec<Alert> = Vec::new();
+            let mut look = |bytes: &[u8]| {
+                let alert = self.decode(bytes)?;
+                if alert.last_seen >= since && fits(&alert) {
+                    of_day.push(alert);
+                }
+                Ok(())
+            };
+            if let Some(term) = found_by {
+                for key in found.on(day, term).map_err(self.access())? {
+                    let alert = alerts.get(&key.map_err(self.access())?).map_err(self.access())?;
+                    alert.map_or(Ok(()), |bytes| look(bytes.value()))?;
+                }
+            } else {
+                let range = &first_key(day)..&first_key(day + 1);
+                for alert in alerts.range::<&Key>(range).map_err(self.access())? {
+                    look(alert.map_err(self.access())?.1.value())?;
                 }
             }
-            let alert = self.decode(bytes.value())?;
-            if alert.last_seen >= since && fits(&alert) {
-                of_day.push(alert);
+            of_day.sort_by_key(|alert| alert.last_seen);
+            if !of_day.into_iter().all(&mut each) {
+                break;
             }
         }
-        hand_over(&mut of_day, &mut each);
         Ok(())
     }
-}
-
-impl Sums {
-    /// An alert's last attempt was in one minute and is in another.
-    fn alert(&mut self, from: Option<u32>, to: Option<u32>) {
-        for (minute, change) in [(from, -1), (to, 1)] {
-            if let Some(minute) = minute {
-                self.minutes.entry(minute).or_default().0 += change;
-            }
-        }
-    }
-}
-
-fn hand_over(alerts: &mut Vec<Alert>, each: &mut impl FnMut(Alert) -> bool) -> bool {
-    alerts.sort_by_key(|alert| alert.last_seen);
-    std::mem::take(alerts).into_iter().all(each)
 }
 
 fn open_file(path: &Path) -> Result<Database, redb::DatabaseError> {
@@ -421,11 +358,16 @@ fn is_no_store(error: &redb::DatabaseError) -> bool {
     }
 }
 
-/// Bytes that an alert counts for.
-fn size(value: usize) -> i64 {
-    i64::try_from(value + size_of::<Key>()).unwrap_or(i64::MAX)
+/// An alert as it lies in the store.
+pub(super) fn decoded(bytes: &[u8]) -> Result<Alert, postcard::Error> {
+    postcard::from_bytes(bytes)
 }
 
-fn minute_of(time: Timestamp) -> u32 {
-    u32::try_from(time.as_second().div_euclid(60)).unwrap_or(0)
+/// Bytes that an alert of so many counts for, with what it is found by.
+pub(super) fn weight(value: usize, terms: usize) -> u64 {
+    (value + size_of::<Key>() + index::bytes(terms)) as u64
+}
+
+fn signed(weight: u64) -> i64 {
+    i64::try_from(weight).unwrap_or(i64::MAX)
 }
