@@ -12,7 +12,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, bind, socket};
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
-use crate::frames::link;
+use crate::Cluster;
+use crate::frames::{link, link_address, make};
 
 /// Frames given to the kernel at once.
 const BATCH: usize = 64;
@@ -56,6 +57,25 @@ impl Blast {
             blast.threads.push(std::thread::spawn(run));
         }
         Ok(blast)
+    }
+
+    /// Datagrams from a pod to these ports of another, one after the other, from two threads at full speed.
+    pub fn datagrams(cluster: &Cluster, from: &str, to: &str, ports: std::ops::Range<u16>) -> io::Result<Self> {
+        let (a, b) = (cluster.pod(from), cluster.pod(to));
+        let own = link_address(&a.netns, "eth0")?;
+        let gateway = link_address(&cluster.netns("node"), &a.host_interface)?;
+        let to = b.address(true);
+        let mut packet = make::ip(a.address(true), to, 17, &make::udp(1, ports.start, b"flood"));
+        make::sum_v4(&mut packet);
+        let frame = make::ethernet(gateway, own, make::ethertype(to), &packet);
+        let place = make::ETHERNET + 20 + 2;
+        let count = u64::from(ports.end - ports.start);
+        Self::start(&a.netns, 2, move |_thread, number, out| {
+            out.extend_from_slice(&frame);
+            // why: the remainder is below a number of ports
+            let offset = u16::try_from(number % count).expect("a port");
+            out[place..][..2].copy_from_slice(&(ports.start + offset).to_be_bytes());
+        })
     }
 
     /// Frames sent so far.

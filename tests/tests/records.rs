@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +14,6 @@ use std::time::Duration;
 use cellwall_controller::api::{Request, client};
 use cellwall_controller::lab::{Outcome, Wiring};
 use cellwall_tests::blast::Blast;
-use cellwall_tests::frames::{link_address, make};
 use cellwall_tests::{Cluster, wait_for};
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::Value;
@@ -111,21 +109,8 @@ fn settled(cluster: &Cluster) -> Sums {
 
 /// Refused frames from `a` to 40,000 ports of `b` at full speed until there were so many verdicts.
 fn flood(cluster: &Cluster, verdicts: u64) {
-    let (a, b) = (cluster.pod("a"), cluster.pod("b"));
-    let own = link_address(&a.netns, "eth0").expect("the pod's interface");
-    let gateway = link_address(&cluster.netns("node"), &a.host_interface).expect("its other end");
-    let to = b.address(true);
-    let mut packet = make::ip(a.address(true), to, 17, &make::udp(1, DROP, b"flood"));
-    make::sum_v4(&mut packet);
-    let frame = make::ethernet(gateway, own, make::ethertype(to), &packet);
-    let ports = make::ETHERNET + 20;
-    let make = move |_thread, number: u64, out: &mut Vec<u8>| {
-        out.extend_from_slice(&frame);
-        let port = u16::try_from(20_000 + number % 40_000).expect("a port");
-        out[ports + 2..][..2].copy_from_slice(&port.to_be_bytes());
-    };
     let before = cluster.rule("closed")["flows"].as_u64().expect("a number");
-    let blast = Blast::start(&a.netns, 2, make).expect("packet sockets");
+    let blast = Blast::datagrams(cluster, "a", "b", 20_000..60_000).expect("packet sockets");
     let done = wait_for(Duration::from_mins(10), || {
         std::thread::sleep(Duration::from_millis(20));
         (cluster.rule("closed")["flows"].as_u64()? - before >= verdicts).then_some(())
@@ -352,92 +337,4 @@ fn on_a_full_disk_verdicts_stay_the_loss_is_told_and_alerts_come_back() {
     );
     cluster.kill();
     drop(small);
-}
-
-/// Names of metrics of ours in a text.
-fn names(text: &str) -> std::collections::BTreeSet<String> {
-    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-    let found = text.split(word).filter(|word| word.starts_with("cellwall_"));
-    found.map(str::to_owned).collect()
-}
-
-/// Asks the Prometheus of the node's namespace.
-fn query(cluster: &Cluster, query: &str) -> Option<Value> {
-    let answer = Command::new("ip")
-        .args([
-            "netns",
-            "exec",
-            &cluster.netns("node"),
-            "promtool",
-            "query",
-            "instant",
-            "-o",
-            "json",
-        ])
-        .args(["http://127.0.0.1:9090", query])
-        .output()
-        .expect("promtool runs");
-    serde_json::from_slice(&answer.stdout).ok()
-}
-
-#[test]
-fn a_real_prometheus_takes_every_metric_and_rules_and_dashboard_name_none_that_is_not_there() {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/monitoring");
-    for words in [["check", "rules", "rules.yaml"], ["test", "rules", "rules.test.yaml"]] {
-        let done = Command::new("promtool").args(words).current_dir(&deploy).output();
-        let done = done.expect("promtool runs; its Debian package is prometheus, and scripts/setup.sh installs it");
-        assert!(
-            done.status.success(),
-            "{words:?}: {}{}",
-            String::from_utf8_lossy(&done.stdout),
-            String::from_utf8_lossy(&done.stderr)
-        );
-    }
-    let mut cluster = Cluster::new(Wiring::Routed, &["a", "b"]);
-    started(&mut cluster);
-    assert_eq!(cluster.udp("a", to_b(&cluster, DROP)), Outcome::Silence);
-    wait_for_alert(&cluster, "closed", 1);
-    let config = cluster.directory.path().join("prometheus.yaml");
-    let rules = deploy.join("rules.yaml");
-    let text = format!(
-        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [\"{}\"]\nscrape_configs:\n- job_name: cellwall\n  \
-         static_configs: [{{targets: [\"127.0.0.1:9469\"]}}]\n",
-        rules.canonicalize().expect("the rules").display()
-    );
-    std::fs::write(&config, text).expect("a configuration");
-    let mut prometheus = cluster.lab.node().command("prometheus");
-    let data = cluster.directory.path().join("prometheus");
-    prometheus
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", data.display()))
-        .args(["--web.listen-address=127.0.0.1:9090", "--log.level=warn"]);
-    let mut prometheus = prometheus.spawn().expect("prometheus starts");
-    let scraped = wait_for(Duration::from_secs(30), || {
-        let up = query(&cluster, "up{job=\"cellwall\"} == 1 and scrape_samples_scraped > 50")?;
-        (!up.as_array()?.is_empty()).then_some(())
-    });
-    let all = query(&cluster, "count by (__name__) ({__name__=~\"cellwall_.+\"})");
-    let firing = query(&cluster, "ALERTS{alertstate=\"firing\"}");
-    prometheus.kill().expect("prometheus ends");
-    prometheus.wait().expect("prometheus has ended");
-    assert!(
-        scraped.is_some(),
-        "Prometheus does not take the metrics:\n{}",
-        cluster.metrics()
-    );
-    let all = all.expect("names").to_string();
-    let there = names(&all);
-    println!("{} metrics, firing: {firing:?}", there.len());
-    // Where there was no such event there is no such sample: those that need one are held against their declaration.
-    let declared = names(&cluster.metrics());
-    for file in ["rules.yaml", "dashboard.json"] {
-        let text = std::fs::read_to_string(deploy.join(file)).expect("a file");
-        for name in names(&text) {
-            let family = name.trim_end_matches("_total").to_owned();
-            assert!(
-                there.contains(&name) || declared.contains(&family),
-                "{file} names {name}, which the agent does not tell"
-            );
-        }
-    }
 }
