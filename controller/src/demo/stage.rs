@@ -15,8 +15,8 @@ use crate::lab::{Lab, LabPod, Server, Wiring};
 
 const PODS: [&str; 5] = ["web", "api", "db", "backup", "visitor"];
 const PORTS: [u16; 4] = [22, 80, 5432, 8080];
-/// How long the first packets of the self-test are waited for.
-const PROBES: Duration = Duration::from_secs(8);
+/// How long the first packets of the self-test are waited for: a second or two where the machine has nothing else to do.
+const PROBES: Duration = Duration::from_secs(30);
 
 /// Everything the demo needs; dropping it leaves nothing behind.
 #[derive(Debug)]
