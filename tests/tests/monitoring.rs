@@ -67,7 +67,8 @@ impl<'a> Prometheus<'a> {
             rules.display()
         );
         for (job, target) in jobs {
-            text += &format!("- job_name: {job}\n  static_configs: [{{targets: [\"{target}\"]}}]\n");
+            let target = format!("- job_name: {job}\n  static_configs: [{{targets: [\"{target}\"]}}]\n");
+            text.push_str(&target);
         }
         let config = cluster.directory.path().join("prometheus.yaml");
         std::fs::write(&config, text).expect("a configuration");

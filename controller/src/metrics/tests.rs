@@ -111,9 +111,12 @@ fn every_name_that_dashboards_read_is_there() {
     }
 }
 
-/// A sample's name, its labels and its value, read as the format says. Whoever wrote it has to have escaped all that ends
+/// A sample's name, its labels and its value.
+type Sample<'a> = (&'a str, Vec<(String, String)>, f64);
+
+/// A sample, read as the format says. Whoever wrote it has to have escaped all that ends
 /// a label, and no more.
-fn sample(line: &str) -> Option<(&str, Vec<(String, String)>, f64)> {
+fn sample(line: &str) -> Option<Sample<'_>> {
     let end = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(end);
     let mut labels = Vec::new();

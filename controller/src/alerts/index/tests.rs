@@ -157,7 +157,7 @@ fn a_store_without_an_index_or_with_an_older_one_has_it_made_when_it_is_opened_a
                 let mut made_for = write.open_table(MADE_FOR).unwrap();
                 let (alerts, attempts, bytes) = made_for.get(()).unwrap().unwrap().value();
                 made_for.insert((), (alerts - 1, attempts - 1, bytes)).unwrap();
-            })
+            });
         },
         // As it is now: nothing to do.
         &|| {},
