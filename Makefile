@@ -16,9 +16,11 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 # Frames of `make judge-frames` for the host build; the kernel judges a tenth of it. JUDGED=docs/judged.md writes the page.
 FRAMES ?= 10000000
-# How long `make soak` lasts, and how often the agent is killed at least.
+# How long `make soak` lasts, how often the agent is killed at least, and where its policy comes from: `api` (an API server
+# that is away now and then) or `files`.
 SOAK_SECONDS ?= 1800
 SOAK_KILLS ?= 0
+SOAK_SOURCE ?= api
 
 # Arguments of `make bench`, such as BENCH='--rounds 3 --rows UDP'.
 BENCH ?=
@@ -69,12 +71,13 @@ mutants: ## change the packet path and the policy core in one place at a time: d
 	@scripts/setup.sh build
 	@nice -n 19 cargo xtask mutants $(MUTANTS)
 
-soak: ## pods come and go, rules flip, the agent dies, floods run; each connection judged from outside (SOAK_SECONDS=1800) (root)
+soak: ## pods come and go, rules flip, agent and API server die, floods run; each connection judged from outside (SOAK_SECONDS=1800) (root)
 	@scripts/need-kernel.sh 'make soak'
 	@scripts/setup.sh build
+	@$(if $(filter api,$(SOAK_SOURCE)),scripts/control-plane.sh etcd kube-apiserver kubectl >/dev/null)
 	@cargo build --locked --release --package cellwall-controller --bin cellwall
 	@cargo build --locked --release --package cellwall-tests --bin soak
-	@$(AS_ROOT) env CELLWALL_BIN=$(BINARY) $(TARGET)/release/soak --seconds $(SOAK_SECONDS) --kills $(SOAK_KILLS)
+	@$(AS_ROOT) env CELLWALL_BIN=$(BINARY) $(TARGET)/release/soak --seconds $(SOAK_SECONDS) --kills $(SOAK_KILLS) --source $(SOAK_SOURCE)
 
 judge-frames: ## random frames, built for the host and in the kernel, against rules and standards; goes on where it stopped (root)
 	@scripts/setup.sh build

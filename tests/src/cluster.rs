@@ -12,6 +12,7 @@
 mod certificates;
 mod kubectl;
 mod nodes;
+mod ours;
 mod process;
 mod programs;
 pub mod proxy;
@@ -28,6 +29,7 @@ use crate::wait_for;
 pub use certificates::{Authority, Identity};
 pub use kubectl::{Answer, Kubectl};
 pub use nodes::{Node, Nodes, POD_IMAGE, Plugin};
+pub use ours::RIGHTS;
 pub use process::Process;
 pub use programs::Programs;
 pub use watched::config;
@@ -194,6 +196,16 @@ impl ControlPlane {
     /// SIGKILL to the API server; etcd keeps the data. (Its orderly end takes a minute.)
     pub fn kill_api(&mut self) {
         self.api = None;
+    }
+
+    /// The API server stands still, with its connections open: SIGSTOP.
+    pub fn stop_api(&self) {
+        self.api.as_ref().expect("the API server runs").stop();
+    }
+
+    /// It goes on after [`ControlPlane::stop_api`].
+    pub fn continue_api(&self) {
+        self.api.as_ref().expect("the API server was stopped").go_on();
     }
 
     /// `kubectl` as an administrator who may do anything.

@@ -1,5 +1,5 @@
-//! A soak: pods come and go, rules flip, the agent is killed at any moment, floods run, and an observer outside knows for
-//! each connection what must become of it.
+//! A soak: pods come and go, rules flip, the agent is killed at any moment, floods run, the API server is away, and an
+//! observer outside knows for each connection what must become of it.
 //!
 //! What must happen is worked out from the rules alone (`model`). While a change is on its way both answers are right;
 //! before it was begun, and after the agent has said that it is in force, only one is. A killed agent changes nothing.
@@ -7,6 +7,7 @@
 mod driver;
 mod model;
 mod observed;
+mod store;
 mod traffic;
 
 use std::sync::Arc;
@@ -18,10 +19,12 @@ use cellwall_controller::lab::Wiring;
 use crate::Cluster;
 use crate::numbered::Numbered;
 pub use observed::Report;
+pub use store::Source;
 
 use driver::Driver;
 use model::Timeline;
 use observed::Observed;
+use store::Store;
 
 /// How long, how hard.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct Options {
     pub clients: usize,
     /// Floods of openings now and then.
     pub floods: bool,
+    /// Where the agent's policy comes from.
+    pub source: Source,
     /// Where the choices begin.
     pub seed: u64,
 }
@@ -45,10 +50,10 @@ const NUMBERED: [u16; 2] = [901, 902];
 
 /// Soaks, and answers what was seen. `tell` hears now and then how far it is.
 pub fn run(options: &Options, tell: impl FnMut(&str)) -> Report {
-    let mut cluster = Cluster::new(Wiring::Routed, &["anna", "otto"]);
-    cluster.save_pods();
+    let cluster = Cluster::new(Wiring::Routed, &["anna", "otto"]);
+    let (store, mut cluster) = Store::open(options.source, cluster);
     let (timeline, observed) = (Arc::new(Timeline::default()), Arc::new(Observed::default()));
-    let mut driver = Driver::open(&mut cluster, timeline.clone(), observed.clone(), options);
+    let mut driver = Driver::open(&mut cluster, store, timeline.clone(), observed.clone(), options);
     // Numbers a millisecond apart, whatever else happens.
     let numbered = Numbered::start(driver.cluster(), "anna", "otto", NUMBERED, Duration::from_millis(1));
     let stop = Arc::new(AtomicBool::new(false));

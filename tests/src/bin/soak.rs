@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cellwall_tests::soak::{Options, run};
+use cellwall_tests::soak::{Options, Source, run};
 use clap::{ArgAction, Parser};
 
 #[derive(Debug, Parser)]
@@ -24,6 +24,9 @@ struct Args {
     /// Floods now and then; without them no permitted datagram may be missing either
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     floods: bool,
+    /// Where the agent's policy comes from; an API server is away now and then
+    #[arg(long, value_enum, default_value_t = Source::Api)]
+    source: Source,
     /// Where the choices begin
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         pods: args.pods.max(2),
         clients: args.clients.max(1),
         floods: args.floods,
+        source: args.source,
         seed: args.seed,
     };
     let report = run(&options, |line| println!("{line}"));

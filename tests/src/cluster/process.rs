@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use cellwall_controller::lab::Namespace;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A running program. Dropping it kills it, and nothing else; so does the end of the thread that started it, whatever
 /// ended that.
@@ -59,6 +61,21 @@ impl Process {
         let lines: Vec<_> = text.lines().collect();
         let last = lines[lines.len().saturating_sub(20)..].join("\n");
         format!("{} said last:\n{last}", self.name)
+    }
+
+    /// It stands still until it is told to [go on](Process::go_on), or killed.
+    pub fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// It goes on.
+    pub fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(i32::try_from(self.id()).expect("a process id"));
+        kill(id, signal).expect("a child takes signals");
     }
 
     /// SIGKILL, and waits until it is gone.

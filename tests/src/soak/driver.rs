@@ -1,4 +1,7 @@
-//! What happens to the node: rules flip, pods come and go, the agent dies, a pod floods.
+//! What happens to the node: rules flip, pods come and go, the agent dies, a pod floods, the API server is away.
+
+mod flood;
+mod outage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,12 +10,11 @@ use std::time::{Duration, Instant};
 use cellwall_controller::api::{Request, client};
 use cellwall_policy::generate::Dice;
 
-use super::model::{APPS, Action, Incarnation, Model, PORTS, Rule, Timeline, name};
+use super::model::{APPS, Action, Incarnation, Model, PORTS, Rule, Timeline, name, objects};
 use super::observed::Observed;
+use super::store::{NAMESPACE, Store};
 use super::traffic::{Arrivals, Servers};
 use super::{NUMBERED, Options};
-use crate::blast::Blast;
-use crate::frames::{link_address, make};
 use crate::{Cluster, patience};
 
 /// Rules beside the two of the numbered datagrams.
@@ -23,12 +25,11 @@ const STAYING: usize = 2;
 const LONGEST: Duration = Duration::from_mins(3);
 /// How often it is told how far things are.
 const TELL: Duration = Duration::from_secs(30);
-/// How long a flood lasts.
-const FLOOD: Duration = Duration::from_millis(400);
 
 /// Drives one node.
 pub(super) struct Driver<'a> {
     cluster: &'a mut Cluster,
+    store: Store,
     timeline: Arc<Timeline>,
     observed: Arc<Observed>,
     options: Options,
@@ -37,18 +38,22 @@ pub(super) struct Driver<'a> {
     servers: BTreeMap<String, Servers>,
     born: u64,
     launched: Instant,
+    /// When the API server goes next, where there is one.
+    next_outage: Instant,
 }
 
 impl<'a> Driver<'a> {
     /// Makes pods and rules, starts the agent, and waits until all is in force.
     pub(super) fn open(
         cluster: &'a mut Cluster,
+        store: Store,
         timeline: Arc<Timeline>,
         observed: Arc<Observed>,
         options: &Options,
     ) -> Self {
         let mut driver = Self {
             cluster,
+            store,
             timeline,
             observed,
             options: options.clone(),
@@ -57,8 +62,10 @@ impl<'a> Driver<'a> {
             servers: BTreeMap::new(),
             born: 0,
             launched: Instant::now(),
+            next_outage: Instant::now(),
         };
-        driver.cluster.save("numbered.yaml", &numbered());
+        driver.store.apply(driver.cluster, "numbered.yaml", &numbered());
+        driver.store.apply(driver.cluster, "objects.yaml", &objects());
         let mut model = Model::default();
         for _ in 0..RULES {
             model.rules.push(driver.rule());
@@ -66,10 +73,11 @@ impl<'a> Driver<'a> {
         for _ in 0..options.pods {
             model.pods.push(driver.birth());
         }
-        driver.cluster.save("rules.yaml", &model.manifest());
+        driver.store.rules(driver.cluster, &Model::default(), &model);
         driver.timeline.begin(model);
         driver.launch();
         driver.confirm();
+        driver.plan_outage();
         driver
     }
 
@@ -81,17 +89,23 @@ impl<'a> Driver<'a> {
         self.arrivals.clone()
     }
 
-    /// Until the time is over and the agent was killed as often as wanted.
+    /// Until the time is over, the agent was killed as often as wanted, and an API server was away once at least.
     pub(super) fn go_on(&mut self, mut tell: impl FnMut(&str)) {
         let (began, mut told) = (Instant::now(), Instant::now());
-        while began.elapsed() < self.options.duration || self.observed.times("agent killed") < self.options.kills {
+        let wanted = usize::from(self.store.plane().is_some());
+        while began.elapsed() < self.options.duration
+            || self.observed.times("agent killed") < self.options.kills
+            || self.observed.outages() < wanted
+        {
+            self.store.renew();
             match self.dice.between(0, 9) {
+                _ if self.outage_is_due() => self.outage(),
                 0..=3 => self.kill(),
                 4..=6 => self.flip(),
                 7 => self.kill_in_a_change(),
                 8 => self.replace_a_pod(),
                 _ if self.options.floods => self.flood(),
-                _ => std::thread::sleep(Duration::from_millis(100)),
+                _ => self.pause(100, 100),
             }
             if told.elapsed() >= TELL {
                 tell(&self.observed.so_far());
@@ -123,7 +137,12 @@ impl<'a> Driver<'a> {
         self.launched = Instant::now();
     }
 
-    /// A pod comes, with its servers; its manifest is saved.
+    /// Rests for so many milliseconds.
+    fn pause(&mut self, least: u64, most: u64) {
+        std::thread::sleep(Duration::from_millis(self.dice.between(least, most)));
+    }
+
+    /// A pod comes, with its servers; its manifest is written.
     fn birth(&mut self) -> Incarnation {
         self.born += 1;
         let place = format!("p{}", self.born);
@@ -131,9 +150,7 @@ impl<'a> Driver<'a> {
         self.servers
             .insert(place.clone(), Servers::start(&lab.netns, &self.arrivals));
         let app = usize::try_from(self.dice.between(0, APPS.len() as u64 - 1)).expect("a small number");
-        let manifest = crate::pod("ns-0", &place, &lab.netns);
-        let labelled = manifest.replace(&format!("app: \"{place}\""), &format!("app: {}", APPS[app]));
-        self.cluster.save(&format!("pod-{place}.yaml"), &labelled);
+        self.store.pod_comes(self.cluster, APPS[app], &lab);
         Incarnation { name: place, app, lab }
     }
 
@@ -169,7 +186,7 @@ impl<'a> Driver<'a> {
         let questions = model
             .pods
             .iter()
-            .map(|pod| format!("ns-0/{} ns-0/anna 1/UDP", pod.name));
+            .map(|pod| format!("{NAMESPACE}/{} {NAMESPACE}/anna 1/UDP", pod.name));
         let asked = Request::Explain {
             questions: questions.collect(),
         };
@@ -184,16 +201,16 @@ impl<'a> Driver<'a> {
         known && ready && status["pods_protected"] == model.pods.len() + STAYING
     }
 
-    /// A change of the rules begins: it is saved.
+    /// A change of the rules begins: it is written.
     fn change_rules(&mut self) {
-        let mut model = (*self.timeline.newest()).clone();
+        let before = self.timeline.newest();
+        let mut model = (*before).clone();
         for _ in 0..self.dice.between(1, 3) {
             let place = usize::try_from(self.dice.between(0, RULES as u64 - 1)).expect("a small number");
             model.rules[place] = self.rule();
         }
-        let text = model.manifest();
-        self.timeline.begin(model);
-        self.cluster.save("rules.yaml", &text);
+        self.timeline.begin(model.clone());
+        self.store.rules(self.cluster, &before, &model);
     }
 
     fn flip(&mut self) {
@@ -209,17 +226,21 @@ impl<'a> Driver<'a> {
 
     /// SIGKILL at rest; the next one is let become ready, or dies on its way.
     fn kill(&mut self) {
+        self.kill_and_launch();
+        self.confirm();
+        self.observed.adopted(self.launched.elapsed());
+    }
+
+    fn kill_and_launch(&mut self) {
         self.kill_now();
-        std::thread::sleep(Duration::from_millis(self.dice.between(0, 50)));
+        self.pause(0, 50);
         self.launch();
         while self.dice.chance(1, 2) {
-            std::thread::sleep(Duration::from_millis(self.dice.between(0, 600)));
+            self.pause(0, 600);
             self.kill_now();
             self.observed.event("of these on its way to be ready", 1);
             self.launch();
         }
-        self.confirm();
-        self.observed.adopted(self.launched.elapsed());
     }
 
     /// SIGKILL while a change is being written.
@@ -240,8 +261,7 @@ impl<'a> Driver<'a> {
         let gone = model.pods.remove(place);
         self.timeline.begin(model.clone());
         self.servers.remove(&gone.name);
-        let manifest = self.cluster.manifests().join(format!("pod-{}.yaml", gone.name));
-        std::fs::remove_file(manifest).expect("the manifest was there");
+        self.store.pod_goes(self.cluster, &gone.name);
         self.cluster.lab.remove_pod(&gone.name);
         if self.dice.chance(1, 2) {
             self.confirm();
@@ -251,29 +271,6 @@ impl<'a> Driver<'a> {
         self.timeline.begin(model);
         self.confirm();
         self.observed.event("pods replaced by others with their address", 1);
-    }
-
-    /// One pod opens as many connections as it can, to hosts that are not there.
-    fn flood(&mut self) {
-        let model = self.timeline.newest();
-        let pod = &self.dice.pick(&model.pods).lab;
-        let own = link_address(&pod.netns, "eth0").expect("the pod's interface");
-        let gateway = link_address(&self.cluster.netns("node"), &pod.host_interface).expect("its other end");
-        let from = pod.v4;
-        let frame = move |_thread: u8, number: u64, frame: &mut Vec<u8>| {
-            let [.., high, low] = number.to_be_bytes();
-            let source = u16::from_be_bytes([high, low]) | 1024;
-            let segment = make::tcp(source, 80, 2, &[]);
-            let to = std::net::Ipv4Addr::new(203, 0, 113, low).into();
-            let mut packet = make::ip(from.into(), to, 6, &segment);
-            make::sum_v4(&mut packet);
-            *frame = make::ethernet(gateway, own, 0x0800, &packet);
-        };
-        let blast = Blast::start(&pod.netns, 1, frame).expect("a flood");
-        std::thread::sleep(FLOOD);
-        let blasted = blast.end().expect("the flood ends");
-        self.observed.event("floods", 1);
-        self.observed.event("frames of floods", blasted.sent);
     }
 }
 

@@ -60,12 +60,14 @@ impl Model {
         )
     }
 
-    /// The rules as manifests.
-    pub(super) fn manifest(&self) -> String {
-        let objects = APPS.iter().map(|app| {
-            format!("apiVersion: cellwall.io/v1alpha1\nkind: NetworkObject\nmetadata: {{name: {app}}}\nspec: {{apps: [{app}]}}\n")
-        });
-        let rules = self.rules.iter().enumerate().map(|(place, rule)| {
+    /// The rules that differ from those of `before`, as manifests.
+    pub(super) fn rules_since(&self, before: &Self) -> String {
+        let changed = self
+            .rules
+            .iter()
+            .enumerate()
+            .filter(|(place, rule)| before.rules.get(*place) != Some(*rule));
+        let rules = changed.map(|(place, rule)| {
             format!(
                 "apiVersion: cellwall.io/v1alpha1\nkind: DefenseRule\nmetadata: {{name: {}}}\nspec: {{source: {{object: {}}}, \
                  destination: {{object: {}}}, ports: [{{protocol: Any, port: {}}}], action: {:?}, priority: {}, enabled: {}}}\n",
@@ -78,8 +80,16 @@ impl Model {
                 rule.enabled
             )
         });
-        objects.chain(rules).collect::<Vec<_>>().join("---\n")
+        rules.collect::<Vec<_>>().join("---\n")
     }
+}
+
+/// The objects that rules name, as manifests.
+pub(super) fn objects() -> String {
+    let objects = APPS.map(|app| {
+        format!("apiVersion: cellwall.io/v1alpha1\nkind: NetworkObject\nmetadata: {{name: {app}}}\nspec: {{apps: [{app}]}}\n")
+    });
+    objects.join("---\n")
 }
 
 /// The name of the rule of this place.

@@ -40,6 +40,11 @@ struct Counts {
     shown: usize,
     events: BTreeMap<&'static str, u64>,
     adoptions: Vec<Duration>,
+    /// Times that the API server was away: whether it was stopped, and for how long.
+    outages: Vec<(bool, Duration)>,
+    /// Agents that took over without a server, and those of them that said so.
+    started_away: u64,
+    stale: u64,
 }
 
 impl Default for Observed {
@@ -86,6 +91,28 @@ impl Observed {
         self.counts().adoptions.push(took);
     }
 
+    /// The API server was away for so long: stopped, else killed.
+    pub(super) fn outage(&self, stopped: bool, away: Duration) {
+        self.counts().outages.push((stopped, away));
+    }
+
+    /// How often the API server was away.
+    pub(super) fn outages(&self) -> usize {
+        self.counts().outages.len()
+    }
+
+    /// An agent started while the API server was away; answers how many have by now.
+    pub(super) fn agents_started_away(&self) -> u64 {
+        let mut counts = self.counts();
+        counts.started_away += 1;
+        counts.started_away
+    }
+
+    /// One of these said that its policy is stale.
+    pub(super) fn stale(&self) {
+        self.counts().stale += 1;
+    }
+
     /// How often something was done.
     pub(super) fn times(&self, what: &str) -> u64 {
         self.counts().events.get(what).copied().unwrap_or(0)
@@ -115,11 +142,12 @@ impl Observed {
         let at = |part: usize| adoptions.get((adoptions.len() * part / 100).min(adoptions.len().saturating_sub(1)));
         let told = |part| at(part).map_or_else(|| "-".to_owned(), |took| format!("{} ms", took.as_millis()));
         let mut lines = vec![format!(
-            "{} s, seed {}, {} pods, {} clients",
+            "{} s, seed {}, {} pods, {} clients, policy from {}",
             self.began.elapsed().as_secs(),
             options.seed,
             options.pods,
-            options.clients
+            options.clients,
+            options.source
         )];
         lines.extend(
             counts
@@ -135,6 +163,19 @@ impl Observed {
             told(99),
             told(100)
         ));
+        if !counts.outages.is_empty() {
+            let stopped = counts.outages.iter().filter(|(stopped, _)| *stopped).count();
+            let away: Duration = counts.outages.iter().map(|(_, away)| *away).sum();
+            lines.push(format!(
+                "{:<44} {:>9}  {} killed, {stopped} stopped; away for {} s; {} agents took over meanwhile, {} said PolicyStale",
+                "the API server was away",
+                counts.outages.len(),
+                counts.outages.len() - stopped,
+                away.as_secs(),
+                counts.started_away,
+                counts.stale
+            ));
+        }
         for ((kind, expected), (all, passed)) in &counts.connections {
             let kind = match kind {
                 Kind::Tcp => "TCP connections",

@@ -8,7 +8,7 @@ use cellwall_tests::cluster::{ControlPlane, Kubectl};
 use cellwall_tests::wait_for;
 use serde_json::{Value, json};
 
-use crate::scene::{RIGHTS, Scene, deny, object};
+use crate::scene::{Scene, deny, object};
 
 /// How long a refusal may take to be seen: what failed is tried again after growing pauses, and a lease is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -91,23 +91,13 @@ fn is_reading((verb, _): &Right) -> bool {
 /// An API server with our kinds and the agent's account.
 fn plane() -> ControlPlane {
     let plane = ControlPlane::start();
-    let crds = std::process::Command::new(cellwall_tests::agent::binary())
-        .arg("crds")
-        .output();
-    let crds = String::from_utf8(crds.expect("the program runs").stdout).expect("it writes text");
-    plane.admin().apply(&crds);
-    plane.namespace("cellwall-system");
-    for part in RIGHTS {
-        plane.admin().apply(part);
-    }
-    let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
-    plane.admin().run(&established).expect("our kinds are there");
+    plane.install();
     plane
 }
 
 /// Takes each of these away in turn, and holds what a client is told against it.
 fn each_is_missed(plane: &ControlPlane, roles: &Roles, verb: &str) {
-    let account = plane.kubeconfig_of_service_account("cellwall-system", "cellwall");
+    let account = plane.kubeconfig_of_agents();
     for right in roles.rights().into_iter().filter(|right| right.0 == verb) {
         roles.without(&plane.admin(), &BTreeSet::from([right.clone()]));
         let refused = plane.watched(&account).expect_err("something is missed");

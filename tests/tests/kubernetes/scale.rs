@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cellwall_controller::lab::Wiring;
-use cellwall_tests::cluster::config;
 use cellwall_tests::cluster::proxy::{self, Counts};
+use cellwall_tests::cluster::{RIGHTS, config};
 use cellwall_tests::scrape::{sample, sum};
 use cellwall_tests::{Cluster, wait_for};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::scene::{RIGHTS, Scene};
+use crate::scene::Scene;
 
 /// Requests under way at the same time.
 const AT_ONCE: usize = 16;

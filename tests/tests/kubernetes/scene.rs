@@ -1,6 +1,5 @@
 //! A control plane, and nodes of labs that agents run on. No kubelet: pods are written as one would report them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use cellwall_controller::lab::Wiring;
@@ -13,13 +12,6 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// The namespace of all pods.
 const NAMESPACE: &str = "shop";
 
-/// Who the agents are and what they may do: what a cluster applies, and nothing more.
-pub(crate) const RIGHTS: [&str; 3] = [
-    include_str!("../../../deploy/base/service-account.yaml"),
-    include_str!("../../../deploy/base/rbac.yaml"),
-    include_str!("../../../deploy/base/admission.yaml"),
-];
-
 /// The control plane and the nodes.
 pub(crate) struct Scene {
     // The agents end before the server does.
@@ -31,51 +23,13 @@ impl Scene {
     /// A control plane with our kinds, and a node for each list of pods; no agent and no Pod yet.
     pub(crate) fn new(wiring: Wiring, nodes: &[&[&str]]) -> Self {
         let mut plane = ControlPlane::start();
-        let crds = std::process::Command::new(cellwall_tests::agent::binary())
-            .arg("crds")
-            .output();
-        let crds = String::from_utf8(crds.expect("the program runs").stdout).expect("it writes text");
-        plane.admin().apply(&crds);
+        plane.install();
         plane.namespace(NAMESPACE);
-        plane.namespace("cellwall-system");
-        for part in RIGHTS {
-            plane.admin().apply(part);
+        let mut made = Vec::new();
+        for (number, pods) in nodes.iter().enumerate() {
+            made.push(plane.with_node(Cluster::new(wiring, pods), number));
         }
-        let kubeconfig = plane.kubeconfig_of_service_account("cellwall-system", "cellwall");
-        let made: Vec<Cluster> = nodes
-            .iter()
-            .enumerate()
-            .map(|(number, pods)| Self::node_of(&mut plane, &kubeconfig, wiring, number, pods))
-            .collect();
-        let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
-        plane.admin().run(&established).expect("our kinds are there");
         Self { nodes: made, plane }
-    }
-
-    fn node_of(plane: &mut ControlPlane, kubeconfig: &Path, wiring: Wiring, number: usize, pods: &[&str]) -> Cluster {
-        let name = format!("node-{number}");
-        let node = Cluster::new(wiring, pods).following(&name, kubeconfig);
-        let address = u8::try_from(number + 11).expect("few nodes");
-        plane.join(node.lab.node(), "up1", address);
-        plane
-            .admin()
-            .apply(&format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n"));
-        let addresses = json!({"status": {"addresses": [
-            {"type": "InternalIP", "address": format!("203.0.113.{address}")},
-            {"type": "ExternalIP", "address": "198.51.100.1"},
-        ]}});
-        let patch = addresses.to_string();
-        let words = [
-            "patch",
-            "node",
-            &name,
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            &patch,
-        ];
-        plane.admin().run(&words).expect("the node's status");
-        node
     }
 
     pub(crate) fn plane(&mut self) -> &mut ControlPlane {
@@ -101,26 +55,8 @@ impl Scene {
 
     /// Tells the API server of a pod of the lab: labelled `app` = its name, running, with both addresses.
     pub(crate) fn pod(&self, node: usize, name: &str) {
-        let pod = self.nodes[node].pod(name);
-        self.admin().apply(&format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {NAMESPACE}, labels: {{app: {name}}}}}\n\
-             spec: {{nodeName: node-{node}, containers: [{{name: it, image: it}}], tolerations: [{{operator: Exists}}]}}\n"
-        ));
-        let (v4, v6) = (pod.v4.to_string(), pod.v6.to_string());
-        let status = json!({"status": {"phase": "Running", "podIP": v4, "podIPs": [{"ip": v4}, {"ip": v6}]}});
-        let patch = status.to_string();
-        let words = [
-            "patch",
-            "pod",
-            name,
-            "-n",
-            NAMESPACE,
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            &patch,
-        ];
-        self.admin().run(&words).expect("the pod's status");
+        self.plane
+            .running_pod(node, NAMESPACE, name, &self.nodes[node].pod(name));
     }
 
     /// A pod's namespace and interface, of which the API server knows nothing yet.
@@ -135,8 +71,7 @@ impl Scene {
     }
 
     pub(crate) fn delete_pod(&self, _node: usize, name: &str) {
-        let words = ["delete", "pod", name, "-n", NAMESPACE, "--force", "--grace-period=0"];
-        self.admin().run(&words).expect("the pod goes");
+        self.plane.delete_pod(NAMESPACE, name);
     }
 
     /// What a pod's root does to its own interface.
