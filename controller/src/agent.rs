@@ -6,6 +6,7 @@ mod answers;
 mod attach;
 mod audit;
 mod bind;
+mod carry;
 mod cluster;
 mod core;
 mod faults;

@@ -30,6 +30,11 @@ pub use record::{Counter, Record, Refused, hook};
 /// Version of everything in this crate; part of every pin's name (`v1/...`).
 pub const ABI_VERSION: u32 = 2;
 
+/// Version of what the programs remember beside the policy: keys and values of the flow tables, cells, rule cards and
+/// counters, what an address is whose, the clock of ticks. A layout takes over from another what has the same version; a
+/// change of any of these is a new one (and a new [`ABI_VERSION`]).
+pub const STATE_VERSION: u32 = 1;
+
 /// Time on the kernel side that is stored in 32 bits: `CLOCK_MONOTONIC` nanoseconds shifted right by this, 16.8 ms
 /// a tick; wraps after 2.3 years.
 pub const TICK_SHIFT: u32 = 24;

@@ -7,6 +7,7 @@
 mod anchors;
 mod build;
 mod features;
+mod former;
 mod load;
 mod maps;
 mod place;
@@ -24,6 +25,7 @@ use cellwall_datapath_common::hook as hook_numbers;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 pub use features::{Feature, Features};
+pub use former::{Former, Unlike};
 pub use load::OBJECT;
 pub use maps::{Maps, count};
 pub use place::{BPF_FS, Lock, Place, PlaceError};
@@ -272,6 +274,11 @@ impl Instance {
         let again = self.programs.pin(&self.place)?;
         Build::of(object(&self.options)).mark(&self.place, &self.programs)?;
         Ok(pinned + again)
+    }
+
+    /// Every other layout of the instance that is in the kernel, with what can be taken over of it.
+    pub fn formers(&self) -> Result<Vec<Former>, PlaceError> {
+        former::all(&self.place)
     }
 
     /// Takes every other version of the instance out of the kernel. To be called when this one's policy is in force:

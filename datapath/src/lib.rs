@@ -4,6 +4,7 @@ pub use cellwall_datapath_common as abi;
 
 pub mod apply;
 pub mod attach;
+pub mod carry;
 pub mod counters;
 pub mod encode;
 pub mod events;

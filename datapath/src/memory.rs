@@ -190,6 +190,10 @@ impl Kernel for MemoryKernel {
         Ok(())
     }
 
+    fn set(&mut self, map: MapName, index: u32, values: &[u8]) -> Result<(), KernelError> {
+        self.update_one(map, &index.to_bytes(), values)
+    }
+
     fn activate(&mut self, active: Active) -> Result<(), KernelError> {
         self.count(Operation::Activate, Some(MapName::Active), None)?;
         let entries = self

@@ -40,6 +40,9 @@ pub trait Kernel: Reads {
     /// Sets elements of a per-CPU array to zero on every CPU.
     fn zero(&mut self, map: MapName, indices: &[u32]) -> Result<(), KernelError>;
 
+    /// Sets an element of a per-CPU array to the values of all possible CPUs, one after the other.
+    fn set(&mut self, map: MapName, index: u32, values: &[u8]) -> Result<(), KernelError>;
+
     /// Writes `ACTIVE`: the flip.
     fn activate(&mut self, active: Active) -> Result<(), KernelError>;
 

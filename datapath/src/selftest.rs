@@ -145,7 +145,7 @@ impl SelfTest {
         for hook in HOOKS {
             compare(&object, place, hook)?;
         }
-        let maps = Maps::gather(|map| {
+        let maps = Maps::gather(MapName::ALL, |map| {
             if POLICY.contains(&map) {
                 let data = aya::maps::MapData::from_pin(place.map(map.name()))?;
                 let capacity = data.info()?.max_entries();

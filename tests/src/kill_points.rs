@@ -84,6 +84,11 @@ impl Kernel for Mortal<'_> {
         Ok(())
     }
 
+    fn set(&mut self, map: MapName, index: u32, values: &[u8]) -> Result<(), KernelError> {
+        self.write();
+        self.kernel.set(map, index, values)
+    }
+
     fn activate(&mut self, active: Active) -> Result<(), KernelError> {
         self.write();
         self.kernel.activate(active)

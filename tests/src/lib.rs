@@ -18,6 +18,7 @@ pub mod ping;
 pub mod raw;
 pub mod scrape;
 pub mod soak;
+pub mod steady;
 pub mod stranger;
 
 pub use agent::{Cluster, patience, pod, wait_for};

@@ -1,19 +1,16 @@
 //! The agent killed again and again under traffic: what no agent watches is judged all the same, by the same programs,
 //! and counted on.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{SchedClassifier, TcAttachType};
-use cellwall_controller::lab::{Server, Wiring, inside};
+use cellwall_controller::lab::{Server, Wiring};
 use cellwall_datapath::attach::Hook;
 use cellwall_datapath::kernel::Place;
 use cellwall_tests::numbered::{Heard, Numbered};
+use cellwall_tests::steady::Steady;
 use cellwall_tests::{Cluster, wait_for};
 
 const REFUSED: u16 = 1001;
@@ -45,24 +42,16 @@ fn other(priority: u32) -> String {
 /// Numbered datagrams, and a TCP connection that stays open.
 struct Traffic {
     numbered: Numbered,
-    stop: Arc<AtomicBool>,
-    steady: JoinHandle<u32>,
+    steady: Steady,
 }
 
 impl Traffic {
     fn start(cluster: &Cluster) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let steady = {
-            let (stop, to) = (stop.clone(), SocketAddr::new(cluster.pod("b").v4.into(), STEADY));
-            let stream = inside(&cluster.netns("a"), || TcpStream::connect(to)).expect("the pod's namespace");
-            let stream = stream.expect("the connection opens");
-            std::thread::spawn(move || answers(stream, &stop))
-        };
+        let to = SocketAddr::new(cluster.pod("b").v4.into(), STEADY);
         let pause = Duration::from_millis(1);
         Self {
+            steady: Steady::start(cluster, "a", to),
             numbered: Numbered::start(cluster, "a", "b", [REFUSED, PERMITTED], pause),
-            stop,
-            steady,
         }
     }
 
@@ -73,25 +62,8 @@ impl Traffic {
 
     /// Ends it: what was heard, and round trips of the connection.
     fn end(self) -> (Heard, u32) {
-        let heard = self.numbered.end();
-        self.stop.store(true, Ordering::Relaxed);
-        (heard, self.steady.join().expect("the connection's thread ends"))
+        (self.numbered.end(), self.steady.end())
     }
-}
-
-/// Round trips on an open connection until the end, or until it is cut.
-fn answers(mut stream: TcpStream, stop: &AtomicBool) -> u32 {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a time-out");
-    let mut trips = 0;
-    while !stop.load(Ordering::Relaxed) {
-        stream.write_all(b"?").expect("the connection goes on");
-        stream.read_exact(&mut [0; 1]).expect("the connection goes on");
-        trips += 1;
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    trips
 }
 
 /// What is attached to the pods' interfaces: ids of pinned programs and links, and how often the kernel's chains changed.

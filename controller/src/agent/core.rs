@@ -19,6 +19,7 @@ use cellwall_policy::world::{DocumentKey, World};
 use tokio::sync::{mpsc, watch};
 
 use super::audit::{self, Call, Knowledge};
+use super::carry::Formers;
 use super::cluster::Followed;
 use super::faults::Faults;
 use super::listing;
@@ -66,6 +67,8 @@ pub(super) struct Core {
     pub(super) fresh: bool,
     /// Whether what an agent of another layout left in the kernel is gone.
     pub(super) alone: bool,
+    /// What that agent's programs remember.
+    pub(super) formers: Formers,
     pub(super) applies: ApplyDuration,
     windows: Windows,
     pub(super) startups: StartupWindow,
@@ -103,12 +106,14 @@ impl Core {
     ) -> Result<Self> {
         let node: Name = documents::node_name(args.node_name.as_deref())?.into();
         let place = Place::new(&instance.instance)?;
-        let (kernel, opening) = Instance::open(place, Options::default()).context("the programs cannot be loaded")?;
+        let (mut kernel, opening) =
+            Instance::open(place, Options::default()).context("the programs cannot be loaded")?;
         match opening {
             Opening::First => tracing::info!("programs loaded"),
             Opening::Adopted => tracing::info!("programs, links and maps of the agent before were adopted"),
             Opening::Replaced { hooks } => tracing::info!(hooks, "maps adopted, programs replaced in place"),
         }
+        let formers = Formers::find(&mut kernel);
         let realiser = Realiser::adopt(kernel.maps()).context("the pinned maps cannot be read")?;
         let mut compiler = Compiler::new(node.clone());
         let adopted = realiser.image().adopted_rules();
@@ -145,6 +150,7 @@ impl Core {
             sample: args.flow_log_pass,
             fresh: true,
             alone: false,
+            formers,
             applies: ApplyDuration::default(),
             windows: Windows::default(),
             startups: StartupWindow::default(),
@@ -264,7 +270,9 @@ impl Core {
             self.startups.observe(window);
         }
         self.detach(&former);
+        self.carry_over();
         self.guard();
+        self.carry_the_rest();
         self.retire_others();
         self.tell();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use cellwall_datapath::attach::{AttachError, Hook, HookState, Outcome};
 
+use super::carry::Formers;
 use super::core::{Core, chain};
 use super::faults::put_right;
 use super::locals::Locals;
@@ -74,6 +75,7 @@ impl Core {
         match self.instance.retire_others() {
             Ok(removed) => {
                 self.alone = true;
+                self.formers = Formers::default();
                 if removed.any() {
                     tracing::info!(
                         hooks = removed.hooks,

@@ -36,18 +36,26 @@ pub struct Maps {
 impl Maps {
     /// Opens the pinned maps; needs no lock, so that a look at them is possible beside a running agent.
     pub fn open(place: &Place) -> Result<Self, OpenError> {
-        Self::gather(|map| {
+        Self::open_some(place, MapName::ALL)
+    }
+
+    /// Opens these of the pinned maps; there are no others then.
+    pub(super) fn open_some(place: &Place, maps: &[MapName]) -> Result<Self, OpenError> {
+        Self::gather(maps, |map| {
             let data = MapData::from_pin(place.map(map.name()))?;
             let capacity = data.info()?.max_entries();
             Ok((Map::from_map_data(data)?, capacity))
         })
     }
 
-    /// Every map, with its capacity, from where `take` has it.
-    pub(crate) fn gather(mut take: impl FnMut(MapName) -> Result<(Map, u32), MapError>) -> Result<Self, OpenError> {
-        let mut tables = Vec::with_capacity(MapName::ALL.len());
-        let mut descriptors = Vec::with_capacity(MapName::ALL.len());
-        for map in MapName::ALL {
+    /// These maps, each with its capacity, from where `take` has it.
+    pub(crate) fn gather(
+        maps: &[MapName],
+        mut take: impl FnMut(MapName) -> Result<(Map, u32), MapError>,
+    ) -> Result<Self, OpenError> {
+        let mut tables = Vec::with_capacity(maps.len());
+        let mut descriptors = Vec::with_capacity(maps.len());
+        for map in maps {
             let failed = |source| OpenError::Map {
                 name: map.name(),
                 source,
@@ -212,6 +220,13 @@ impl Kernel for Maps {
             table.zero(*index).map_err(failed)?;
         }
         Ok(())
+    }
+
+    fn set(&mut self, map: MapName, index: u32, values: &[u8]) -> Result<(), KernelError> {
+        let table = self.table_mut(map, Operation::Update)?;
+        let key = index.to_ne_bytes();
+        let failed = |errno| KernelError::new(Operation::Update, Some(map), Some(&key), errno);
+        table.set(index, values).map_err(failed)
     }
 
     fn activate(&mut self, active: Active) -> Result<(), KernelError> {

@@ -3,6 +3,7 @@
 //! ```text
 //! /sys/fs/bpf/NAME              locked by the agent
 //!     v1/                       ABI version: a new layout begins with maps of its own
+//!         state-1               version of what it remembers: a layout that reads it takes that over
 //!         maps/ACTIVE ...
 //!         progs/from_pod, to_pod
 //!         builds/DIGEST-...     which build these are of
@@ -15,7 +16,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cellwall_datapath_common::ABI_VERSION;
+use cellwall_datapath_common::{ABI_VERSION, STATE_VERSION};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -25,6 +26,8 @@ use crate::attach::{Hook, pin_name};
 pub const BPF_FS: &str = "/sys/fs/bpf";
 /// Longest name of an instance.
 const NAME_LENGTH: usize = 64;
+/// What the mark begins with that says what a layout remembers.
+const STATE: &str = "state-";
 /// Only root may look inside.
 const MODE: u32 = 0o700;
 
@@ -141,6 +144,21 @@ impl Place {
         self.dir().join("builds")
     }
 
+    /// Versions of what this layout remembers, as its marks have it, ascending; none where an agent made it that knew of none.
+    pub(super) fn states(&self) -> Result<Vec<u32>, PlaceError> {
+        let mut versions: Vec<u32> = names(&self.dir())?
+            .iter()
+            .filter_map(|name| name.strip_prefix(STATE)?.parse().ok())
+            .collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// The mark of a version of what is remembered.
+    pub(super) fn state(&self, version: u32) -> PathBuf {
+        self.dir().join(format!("{STATE}{version}"))
+    }
+
     /// Directory with a directory for each interface index.
     pub(crate) fn links(&self) -> PathBuf {
         self.dir().join("links")
@@ -183,7 +201,7 @@ impl Place {
         for dir in ["maps", "progs", "links"] {
             make(&self.dir().join(dir))?;
         }
-        Ok(())
+        make(&self.state(STATE_VERSION))
     }
 
     /// Mounts the BPF file system where it is missing.

@@ -117,13 +117,19 @@ impl std::fmt::Display for Shape {
 }
 
 impl Shape {
-    fn of(info: &MapInfo) -> Self {
+    pub(super) fn of(info: &MapInfo) -> Self {
         Self {
             kind: info.map_type().map_or(u32::MAX, |kind| kind as u32),
             key_size: info.key_size(),
             value_size: info.value_size(),
             max_entries: info.max_entries(),
         }
+    }
+
+    /// Whether keys and values are of the same sizes and found in the same way; capacities may differ.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let what = |shape: &Self| (shape.kind, shape.key_size, shape.value_size);
+        what(self) == what(other)
     }
 
     /// What this binary expects of a map; none for a name that it does not know.
@@ -182,6 +188,21 @@ mod tests {
     #[test]
     fn every_map_has_an_expected_shape() {
         assert!(names().all(|name| Shape::expected(name, &Capacities::default()).is_some()));
+    }
+
+    #[test]
+    fn a_map_of_another_capacity_is_read_and_one_with_other_values_is_not() {
+        let flows = Shape::expected("FLOWS4", &Capacities::default()).unwrap();
+        let larger = Shape {
+            max_entries: flows.max_entries * 2,
+            ..flows
+        };
+        assert!(larger.is_like(&flows));
+        let wider = Shape {
+            value_size: flows.value_size + 4,
+            ..flows
+        };
+        assert!(!wider.is_like(&flows));
     }
 
     #[test]

@@ -16,6 +16,11 @@ pub(super) trait Table: Send + Sync {
     fn update(&mut self, key: &[u8], value: &[u8]) -> Result<(), i32>;
     fn delete(&mut self, key: &[u8]) -> Result<(), i32>;
     fn zero(&mut self, index: u32) -> Result<(), i32>;
+
+    /// The values of all processors, where there is one for each.
+    fn set(&mut self, _index: u32, _values: &[u8]) -> Result<(), i32> {
+        Err(libc::EINVAL)
+    }
 }
 
 /// Wraps a map. The sizes below are those of [`MapName`]; aya compares them with the
@@ -118,8 +123,13 @@ impl<const V: usize> Table for PerCpuTable<V> {
 
     fn zero(&mut self, index: u32) -> Result<(), i32> {
         let cpus = nr_cpus().map_err(|(_, error)| number(&error))?;
-        let zeros = PerCpuValues::try_from(vec![[0; V]; cpus]).map_err(|error| number(&error))?;
-        self.0.set(index, zeros, 0).map_err(|error| errno(&error))
+        self.set(index, &vec![0; V * cpus])
+    }
+
+    fn set(&mut self, index: u32, values: &[u8]) -> Result<(), i32> {
+        let each: Vec<[u8; V]> = values.chunks(V).map(sized).collect::<Result<_, _>>()?;
+        let values = PerCpuValues::try_from(each).map_err(|error| number(&error))?;
+        self.0.set(index, values, 0).map_err(|error| errno(&error))
     }
 }
 

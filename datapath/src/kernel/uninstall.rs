@@ -67,6 +67,9 @@ fn retire(place: &Place, removed: &mut Removed) -> Result<(), AttachError> {
         removed.maps += usize::from(unpin(&place.map(&name))?);
     }
     build::forget(place)?;
+    for state in place.states()? {
+        remove_dir(&place.state(state), removed)?;
+    }
     for dir in ["links", "progs", "builds", "maps", ""] {
         remove_dir(&place.dir().join(dir), removed)?;
     }

@@ -95,6 +95,11 @@ impl KernelError {
             errno,
         }
     }
+
+    /// Whether a map had no room.
+    pub fn is_full(&self) -> bool {
+        self.cause == Cause::Full
+    }
 }
 
 impl fmt::Display for KernelError {
