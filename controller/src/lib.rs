@@ -4,6 +4,7 @@ pub mod agent;
 pub mod alerts;
 pub mod api;
 pub mod cli;
+mod clock;
 pub mod cluster;
 pub mod cni;
 pub mod convert;

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 
 use cellwall_datapath::abi::Counter;
 use cellwall_datapath::counters;
-use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::core::{Core, Source, chain};
 use super::listing;
 use crate::api::Request;
+use crate::clock::wall;
 use crate::metrics::{self, ApiScrape, RuleLabels, Scrape, Totals, VerdictLabels};
 use crate::questions::answer_line;
 use crate::records::directory::{action, reason};
@@ -159,14 +159,4 @@ fn totals(counter: &Counter) -> Totals {
         last: _,
     } = *counter;
     Totals { flows, packets, bytes }
-}
-
-/// The kernel's monotonic nanoseconds as time of day.
-fn wall(nanos: u64) -> Timestamp {
-    let now = Timestamp::now();
-    let ago = counters::monotonic().saturating_sub(std::time::Duration::from_nanos(nanos));
-    SignedDuration::try_from(ago)
-        .ok()
-        .and_then(|ago| now.checked_sub(ago).ok())
-        .unwrap_or(now)
 }

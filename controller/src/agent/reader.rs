@@ -12,10 +12,11 @@ use cellwall_datapath::abi::record::event;
 use cellwall_datapath::counters;
 use cellwall_datapath::events::{PERIOD, Records};
 use cellwall_datapath::kernel::{Maps, Place};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::alerts::Alerts;
 use crate::alerts::alert::day_of;
+use crate::clock::wall_at;
 use crate::records::accounts::{Accounts, Ledger, Loss};
 use crate::records::fold::{Fold, Told};
 use crate::records::limit::Limit;
@@ -128,13 +129,7 @@ impl Pipeline {
     fn turn(&mut self, last: bool) -> bool {
         let now = Timestamp::now();
         let monotonic = counters::monotonic();
-        let wall = |nanos: u64| {
-            let ago = monotonic.saturating_sub(Duration::from_nanos(nanos));
-            SignedDuration::try_from(ago)
-                .ok()
-                .and_then(|ago| now.checked_sub(ago).ok())
-                .unwrap_or(now)
-        };
+        let wall = |nanos: u64| wall_at(nanos, now, monotonic);
         let given = self.is_check_due().then(|| counters::sent(&self.maps).ok()).flatten();
         let mut told: Vec<Told> = Vec::new();
         let (fold, accounts) = (&mut self.fold, &self.accounts);

@@ -212,7 +212,8 @@ impl Waiting {
     /// Whether the pod at whose interface it was seen has as many alerts today as are told apart.
     fn is_one_too_many(&mut self, alert: &Alert, key: &Key, from_pod: bool) -> bool {
         let day = day_of(alert.last_seen);
-        if day > self.day {
+        // A record of yesterday may come after midnight; a day further back is a clock that was set back.
+        if day > self.day || day + 1 < self.day {
             self.day = day;
             self.known.clear();
         }

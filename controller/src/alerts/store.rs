@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -24,6 +26,11 @@ pub(super) const ALERTS: TableDefinition<&Key, &[u8]> = TableDefinition::new("al
 /// Alerts that were removed for want of room, all in all.
 const REMOVED: TableDefinition<(), u64> = TableDefinition::new("removed-1");
 
+/// The day by which alerts get old: see [`Store::today`].
+const TODAY: TableDefinition<(), u32> = TableDefinition::new("today-1");
+
+/// How long a process runs at least until that day goes on by one, where the clock is further ahead.
+const A_DAY_TAKES: Duration = Duration::from_hours(1);
 /// Memory for pages of the store.
 const CACHE: usize = 16 << 20;
 
@@ -62,6 +69,8 @@ pub struct Store {
     path: PathBuf,
     /// Most bytes of alerts, and of what they are found by.
     most: u64,
+    /// When the day by which alerts get old went on, or the store was opened.
+    went_on: Mutex<Instant>,
 }
 
 impl Store {
@@ -98,8 +107,13 @@ impl Store {
             path: shown,
             source: Box::new(source),
         })?;
-        let store = Self { database, path, most };
-        store.change(Timestamp::now(), |write| {
+        let store = Self {
+            database,
+            path,
+            most,
+            went_on: Mutex::new(Instant::now()),
+        };
+        store.change(Timestamp::now(), Instant::now(), |write| {
             index::make_if_older(write).map_err(store.access())?;
             // The tables are there for who asks before the first alert.
             store.add(write, &[])
@@ -132,22 +146,35 @@ impl Store {
         news: impl IntoIterator<Item = (&'a Key, &'a Alert)>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.commit_at(news, now, Instant::now())
+    }
+
+    /// The same, where it is `now` by the clock and `running` by the time that never jumps.
+    pub(super) fn commit_at<'a>(
+        &self,
+        news: impl IntoIterator<Item = (&'a Key, &'a Alert)>,
+        now: Timestamp,
+        running: Instant,
+    ) -> Result<(), StoreError> {
         let mut news: Vec<_> = news.into_iter().collect();
         news.sort_unstable_by_key(|(key, _)| **key);
-        self.change(now, |write| self.add(write, &news))
+        self.change(now, running, |write| self.add(write, &news))
     }
 
     /// One transaction: what is to be changed, and then what is too old or too much goes.
     fn change(
         &self,
         now: Timestamp,
+        running: Instant,
         what: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut write = self.database.begin_write().map_err(self.access())?;
         // A store that was not closed opens at once: nothing has to be read through.
         write.set_quick_repair(true);
+        // Before what is new, which a clock that has jumped dates.
+        let today = self.today(&write, day_of(now), running)?;
         what(&write)?;
-        self.remove_old(&write, now)?;
+        self.remove_old(&write, today)?;
         self.remove_most(&write)?;
         index::made(&write).map_err(self.access())?;
         write.commit().map_err(self.access())
@@ -186,9 +213,32 @@ impl Store {
         sums.apply(write).map_err(self.access())
     }
 
+    /// The day by which alerts get old. It is never after that of the clock, `day`, and follows it by one day at once, and
+    /// where it is further behind by one day in [`A_DAY_TAKES`]: a clock that was wrong for a while costs no alerts.
+    fn today(&self, write: &WriteTransaction, day: u32, running: Instant) -> Result<u32, StoreError> {
+        let mut table = write.open_table(TODAY).map_err(self.access())?;
+        let known = table.get(()).map_err(self.access())?.map(|day| day.value());
+        let mut today = if let Some(known) = known {
+            known
+        } else {
+            // A store of an agent that kept no such day: its last alerts are of one.
+            let days = sums::days(write).map_err(self.access())?;
+            days.last().map_or(day, |(last, _)| (*last).min(day))
+        };
+        let mut went_on = self.went_on.lock().unwrap_or_else(PoisonError::into_inner);
+        if day == today + 1 || day > today && running.saturating_duration_since(*went_on) >= A_DAY_TAKES {
+            today += 1;
+            *went_on = running;
+        }
+        if known != Some(today) {
+            table.insert((), today).map_err(self.access())?;
+        }
+        Ok(today.min(day))
+    }
+
     /// Days that are over for more than [`KEPT_DAYS`] go, the sums of them too.
-    fn remove_old(&self, write: &WriteTransaction, now: Timestamp) -> Result<(), StoreError> {
-        let first = day_of(now).saturating_sub(KEPT_DAYS);
+    fn remove_old(&self, write: &WriteTransaction, today: u32) -> Result<(), StoreError> {
+        let first = today.saturating_sub(KEPT_DAYS);
         let days = sums::days(write).map_err(self.access())?;
         let oldest = days.first().map(|(day, _)| *day);
         if oldest.is_some_and(|oldest| oldest < first) {
@@ -271,7 +321,9 @@ impl Store {
     /// How many there were of late.
     pub fn counts(&self, now: Timestamp) -> Result<Counts, StoreError> {
         let read = self.database.begin_read().map_err(self.access())?;
-        let since = |hours: i64| sums::since(&read, now - SignedDuration::from_hours(hours)).map_err(self.access());
+        let since = |hours: i64| {
+            sums::since(&read, now - SignedDuration::from_hours(hours), day_of(now)).map_err(self.access())
+        };
         let removed = read
             .open_table(REMOVED)
             .ok()

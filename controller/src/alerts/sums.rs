@@ -100,8 +100,9 @@ pub(super) fn remove_days(write: &WriteTransaction, first: u32) -> Result<(), Er
     Ok(days.retain_in(..first, |_, _| false)?)
 }
 
-/// What there was since a time, to the minute.
-pub(super) fn since(read: &ReadTransaction, time: Timestamp) -> Result<Count, Error> {
+/// What there was since a time, to the minute, and until the end of the day `last`: what a clock that was ahead has dated is
+/// not of late before its day has come.
+pub(super) fn since(read: &ReadTransaction, time: Timestamp, last: u32) -> Result<Count, Error> {
     let (minutes, days) = (read.open_table(MINUTES)?, read.open_table(DAYS)?);
     let first = minute_of(time);
     let tomorrow = first / MINUTES_A_DAY + 1;
@@ -111,7 +112,7 @@ pub(super) fn since(read: &ReadTransaction, time: Timestamp) -> Result<Count, Er
         count.alerts += alerts;
         count.attempts += attempts;
     }
-    for sum in days.range(tomorrow..)? {
+    for sum in days.range(tomorrow..=last.max(tomorrow))? {
         let (alerts, attempts, _) = sum?.1.value();
         count.alerts += alerts;
         count.attempts += attempts;

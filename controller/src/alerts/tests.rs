@@ -174,6 +174,59 @@ fn what_is_older_than_180_days_goes_and_so_does_the_oldest_where_room_is_short()
     );
 }
 
+/// Noon, so many days from today on.
+fn at(days: u32) -> Timestamp {
+    let day = day_of(Timestamp::now()) + days;
+    Timestamp::from_second(i64::from(day) * 86_400 + 43_200).unwrap()
+}
+
+/// Commits an alert of this day by a clock that says so, `hours` after `began`.
+fn commit_on(store: &Store, days: u32, began: Instant, hours: u64) {
+    let alert = Alert::of(&record(80, at(days))).unwrap();
+    let batch = HashMap::from([(alert.key(), alert)]);
+    let running = began + Duration::from_hours(hours);
+    store.commit_at(&batch, at(days), running).unwrap();
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_by_a_year_and_back_removes_no_alert_and_its_own_are_not_of_late() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), ROOM).unwrap();
+    let began = Instant::now();
+    for day in 0..=170 {
+        commit_on(&store, day, began, 0);
+    }
+    commit_on(&store, 170 + 365, began, 0);
+    commit_on(&store, 170 + 365, began, 1);
+    drop(store);
+    let store = Store::open(directory.path(), ROOM).unwrap();
+    commit_on(&store, 170 + 365, Instant::now(), 0);
+    commit_on(&store, 171, began, 2);
+    let found = all(&store);
+    assert_eq!(found.len(), 173, "171 days, that of the jump, and the next");
+    let counts = store.counts(at(171)).unwrap();
+    assert_eq!((counts.last_24_hours.alerts, counts.last_180_days.alerts), (2, 172));
+    // Set back to 1970 it removes nothing either, and nothing is counted that is yet to come.
+    store.commit_at([], Timestamp::UNIX_EPOCH, began).unwrap();
+    assert_eq!(all(&store).len(), 173);
+    assert_eq!(store.counts(Timestamp::UNIX_EPOCH).unwrap().last_180_days.alerts, 0);
+}
+
+#[test]
+fn after_a_long_rest_old_alerts_go_a_day_in_an_hour_until_the_clock_is_reached() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), ROOM).unwrap();
+    let began = Instant::now();
+    for day in 0..5 {
+        commit_on(&store, day, began, 0);
+    }
+    for hour in 1..=180 {
+        commit_on(&store, 400, began, hour);
+    }
+    let seen: Vec<Timestamp> = all(&store).iter().map(|alert| alert.last_seen).collect();
+    assert_eq!(seen, [at(4), at(400)], "by the store it is day 184");
+}
+
 #[test]
 fn a_pod_that_scans_everything_is_told_in_one_alert_beyond_its_share() {
     let directory = tempfile::tempdir().unwrap();

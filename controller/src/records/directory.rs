@@ -12,12 +12,13 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use cellwall_datapath::abi::{Cell, hook, record};
+use cellwall_datapath::counters;
 use cellwall_policy::compiled::RuleCard;
 use cellwall_policy::evaluate::{Identities, What, objects_of_pod};
 use cellwall_policy::model::{Action, Address, Name, Pod, Reason};
 use cellwall_policy::world::{DocumentKey, World};
 use dashmap::DashMap;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::flow::{FlowEnd, FlowRecord, RuleName, Workload, protocol, tcp_flags};
 use super::fold::Told;
@@ -25,7 +26,7 @@ use super::fold::Told;
 /// Most addresses remembered between two changes of the world; a flood of sources may not fill the memory.
 const MOST: usize = 65_536;
 /// How long a pod that went or changed is remembered.
-const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+const REMEMBERED: u64 = 3_600_000_000_000;
 /// Most addresses of such pods, and most that one address was within that time.
 const MOST_FORMER: usize = 65_536;
 const MOST_OF_ADDRESS: usize = 16;
@@ -85,8 +86,8 @@ struct Snapshots {
     before: Option<Arc<Snapshot>>,
 }
 
-/// Until when somebody was somebody.
-type Former = VecDeque<(Timestamp, Arc<Party>)>;
+/// Until when somebody was somebody, in nanoseconds of the monotonic clock.
+type Former = VecDeque<(u64, Arc<Party>)>;
 
 /// Who is who.
 #[derive(Debug)]
@@ -125,7 +126,7 @@ impl Directory {
         touched: &[DocumentKey],
         interfaces: impl IntoIterator<Item = (u32, Option<Name>)>,
     ) {
-        let now = Timestamp::now();
+        let now = monotonic();
         let snapshot = Snapshot::of(world, generation);
         let world = &snapshot.world;
         let mut snapshots = self.snapshots.write().unwrap_or_else(PoisonError::into_inner);
@@ -152,7 +153,7 @@ impl Directory {
             stays
         });
         let recent = |was: &mut Former| {
-            was.retain(|(until, _)| now.duration_since(*until) < REMEMBERED);
+            was.retain(|(until, _)| now.saturating_sub(*until) < REMEMBERED);
             !was.is_empty()
         };
         self.former.retain(|_, was| recent(was));
@@ -160,7 +161,7 @@ impl Directory {
     }
 
     /// Remembers the pods that are touched as they were.
-    fn remember(&self, before: &World, world: &World, touched: &[DocumentKey], now: Timestamp) {
+    fn remember(&self, before: &World, world: &World, touched: &[DocumentKey], now: u64) {
         for key in touched {
             let DocumentKey::Pod(uid) = key else { continue };
             let Some(pod) = before.pod(uid) else { continue };
@@ -179,8 +180,8 @@ impl Directory {
         self.rules.insert(slot, card);
     }
 
-    /// Who had an address when a generation judged, at a time.
-    fn party(&self, ip: IpAddr, generation: u32, time: Timestamp) -> Arc<Party> {
+    /// Who had an address when a generation judged, at a time of the monotonic clock.
+    fn party(&self, ip: IpAddr, generation: u32, time: u64) -> Arc<Party> {
         if let Some(was) = self.former.get(&ip).and_then(|was| at(&was, time)) {
             return was;
         }
@@ -198,7 +199,7 @@ impl Directory {
     }
 
     /// Whose interface that was, at a time.
-    fn own(&self, ifindex: u32, time: Timestamp) -> Option<Arc<Party>> {
+    fn own(&self, ifindex: u32, time: u64) -> Option<Arc<Party>> {
         let was = self.former_interfaces.get(&ifindex).and_then(|was| at(&was, time));
         was.or_else(|| self.by_interface.get(&ifindex).map(|party| party.clone()))
     }
@@ -209,7 +210,7 @@ impl Directory {
         let cell = Cell(record.cell);
         let time = wall(record.time);
         let icmp = matches!((record.protocol, record.family), (1, 4) | (58, 6));
-        let (source, destination) = self.ends(told, time);
+        let (source, destination) = self.ends(told);
         let rule = self
             .rules
             .get(&cell.slot())
@@ -251,8 +252,10 @@ impl Directory {
     }
 
     /// Initiator and responder.
-    fn ends(&self, told: &Told, time: Timestamp) -> (FlowEnd, FlowEnd) {
+    fn ends(&self, told: &Told) -> (FlowEnd, FlowEnd) {
         let record = &told.record;
+        // A clock that was set says nothing about who was there before or after.
+        let time = record.time;
         let ports = record.flags & record::record_flags::PORTS != 0 && !told.overflow;
         let from_pod = record.hook == hook::FROM_POD;
         let own = self.own(record.ifindex, time);
@@ -279,8 +282,13 @@ impl Directory {
     }
 }
 
+/// The clock of records.
+fn monotonic() -> u64 {
+    u64::try_from(counters::monotonic().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Remembers who somebody was until now.
-fn former<K: Eq + std::hash::Hash>(all: &DashMap<K, Former>, key: K, was: Arc<Party>, now: Timestamp) {
+fn former<K: Eq + std::hash::Hash>(all: &DashMap<K, Former>, key: K, was: Arc<Party>, now: u64) {
     if all.len() >= MOST_FORMER && !all.contains_key(&key) {
         return;
     }
@@ -292,7 +300,7 @@ fn former<K: Eq + std::hash::Hash>(all: &DashMap<K, Former>, key: K, was: Arc<Pa
 }
 
 /// Who it was at a time; none: who it is now.
-fn at(was: &Former, time: Timestamp) -> Option<Arc<Party>> {
+fn at(was: &Former, time: u64) -> Option<Arc<Party>> {
     was.iter()
         .find(|(until, _)| time <= *until)
         .map(|(_, party)| party.clone())

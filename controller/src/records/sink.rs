@@ -86,7 +86,9 @@ struct Open {
     regular: bool,
     identity: (u64, u64),
     length: u64,
-    born: SystemTime,
+    /// How old it was when it was opened, by the clock of then, and when that was: the clock may be set since.
+    was: Duration,
+    opened: Instant,
 }
 
 impl Open {
@@ -97,8 +99,8 @@ impl Open {
             regular: data.is_file(),
             identity: identity(&data),
             length: data.len(),
-            // A file system that does not tell when a file was made lets it begin now.
-            born: data.created().unwrap_or_else(|_| SystemTime::now()),
+            was: age(data.created(), SystemTime::now()),
+            opened: Instant::now(),
             file,
         })
     }
@@ -106,9 +108,8 @@ impl Open {
     fn is_due(&self, rotation: Rotation, more: u64) -> bool {
         let large = rotation.size > 0 && self.length + more > rotation.size;
         let old = || {
-            rotation
-                .age
-                .is_some_and(|age| self.born.elapsed().is_ok_and(|lived| lived >= age))
+            let lived = self.was.saturating_add(self.opened.elapsed());
+            rotation.age.is_some_and(|age| lived >= age)
         };
         self.regular && self.length > 0 && (large || old())
     }
@@ -187,6 +188,14 @@ impl Rotated {
     }
 }
 
+/// How old a file is that was made then. One of a file system that does not tell, or from before the clock was set back,
+/// begins now.
+fn age(made: io::Result<SystemTime>, now: SystemTime) -> Duration {
+    made.ok()
+        .and_then(|made| now.duration_since(made).ok())
+        .unwrap_or_default()
+}
+
 fn identity(data: &Metadata) -> (u64, u64) {
     (data.dev(), data.ino())
 }
@@ -246,6 +255,26 @@ mod tests {
         file.write(b"new\n").unwrap();
         assert_eq!(std::fs::read(directory.path().join("flows")).unwrap(), b"new\n");
         assert_eq!(std::fs::read(directory.path().join("flows.1")).unwrap(), b"old\n");
+    }
+
+    #[test]
+    fn a_file_from_before_the_clock_was_set_back_gets_as_old_as_any_other() {
+        let (now, year) = (SystemTime::now(), Duration::from_hours(365 * 24));
+        assert_eq!(age(Ok(now - year), now), year);
+        assert_eq!(age(Ok(now + year), now), Duration::ZERO);
+        let directory = tempfile::tempdir().unwrap();
+        let rotation = Rotation {
+            size: 0,
+            age: Some(Duration::from_millis(50)),
+            keep: 1,
+        };
+        let mut file = Rotated::open(&directory.path().join("flows"), rotation).unwrap();
+        file.write(b"old\n").unwrap();
+        let open = file.open.as_mut().unwrap();
+        open.was = age(Ok(now + year), now);
+        std::thread::sleep(Duration::from_millis(100));
+        file.write(b"new\n").unwrap();
+        assert_eq!(std::fs::read(directory.path().join("flows")).unwrap(), b"new\n");
     }
 
     #[test]
