@@ -6,9 +6,13 @@
 mod scene;
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cellwall_controller::lab::{Namespace, Outcome, Server, Wiring, tcp_ask, udp_ask};
+use cellwall_tests::cluster::Process;
 use cellwall_tests::cni::{Chain, Sandbox, address};
 use cellwall_tests::{Cluster, wait_for};
 use scene::{Scene, deny, object};
@@ -177,6 +181,117 @@ fn without_an_agent_a_pod_fails_or_starts_as_the_configuration_says() {
         (status["pods_protected"] == 1).then_some(())
     });
     assert!(gone.is_some(), "{:?}", cluster.status());
+}
+
+/// `cellwall cni install --keep` on directories of its own.
+struct Installer(Process);
+
+impl Installer {
+    fn start(cluster: &Cluster, bin: &Path, conf: &Path) -> Self {
+        let mut command = Process::command(cluster.lab.node(), &cellwall_tests::agent::binary());
+        command.args([
+            "cni",
+            "install",
+            "--keep",
+            "--instance",
+            cluster.instance(),
+            "--bin-dir",
+        ]);
+        command.arg(bin).arg("--conf-dir").arg(conf);
+        Self(Process::start("cni-install", command, cluster.directory.path()))
+    }
+}
+
+/// The types of the plugins of a configuration, as a runtime reads it; none: it is not there, or not whole.
+fn plugins(path: &Path) -> Option<Vec<String>> {
+    let list: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let each = list["plugins"].as_array()?.iter();
+    each.map(|plugin| plugin["type"].as_str().map(str::to_owned)).collect()
+}
+
+/// What its network's own daemon does to its configuration when it starts again.
+fn rewrite(path: &Path, round: usize) {
+    let list = serde_json::json!({"cniVersion": "1.0.0", "name": format!("pods-{round}"), "plugins": [
+        {"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "portmap"},
+    ]});
+    let beside = path.with_extension("theirs");
+    std::fs::write(&beside, list.to_string()).expect("a configuration is written");
+    if round.is_multiple_of(2) {
+        // Gone for a while, as where a network is removed and installed anew.
+        std::fs::remove_file(path).expect("the configuration goes");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    std::fs::rename(&beside, path).expect("the configuration is put in place");
+}
+
+#[test]
+fn when_the_network_writes_its_configuration_anew_our_plugin_is_chained_again_and_pods_stay_enforced() {
+    let mut cluster = Cluster::new(Wiring::Routed, &["db", "web"]);
+    cluster.save_pods();
+    cluster.save("rules.yaml", RULE);
+    cluster.start();
+    let server = Server::start(&cluster.netns("db"), PORT).expect("a server");
+    let directory = cluster.directory.path().to_owned();
+    let (bin, conf) = (directory.join("bin"), directory.join("net.d"));
+    for made in [&bin, &conf] {
+        std::fs::create_dir(made).expect("a directory");
+    }
+    let path = conf.join("10-pods.conflist");
+    rewrite(&path, 1);
+    let mut installer = Installer::start(&cluster, &bin, &conf);
+    let chained = |round: usize| {
+        let expected = ["bridge", "portmap", "cellwall"];
+        let found = wait_for(Duration::from_secs(10), || (plugins(&path)? == expected).then_some(()));
+        assert!(found.is_some(), "round {round}: {:?}", plugins(&path));
+        let text = std::fs::read_to_string(&path).expect("the configuration");
+        assert!(text.contains(&format!("pods-{round}")), "theirs is the newest: {text}");
+    };
+    chained(1);
+    // A runtime that looks all the time: what it finds is theirs or ours, and whole.
+    let stop = Arc::new(AtomicBool::new(false));
+    let looks = {
+        let (stop, path) = (stop.clone(), path.clone());
+        std::thread::spawn(move || {
+            let mut looks = 0;
+            while !stop.load(Ordering::Relaxed) {
+                match std::fs::read(&path) {
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+                    Ok(text) => {
+                        let list: serde_json::Value = serde_json::from_slice(&text).expect("a whole configuration");
+                        let all = list["plugins"].as_array().map_or(0, Vec::len);
+                        assert!((2..=3).contains(&all), "{list}");
+                        looks += 1;
+                    }
+                }
+            }
+            looks
+        })
+    };
+    let mut longest = Duration::ZERO;
+    for round in 2..8 {
+        rewrite(&path, round);
+        let began = Instant::now();
+        chained(round);
+        longest = longest.max(began.elapsed());
+        assert_eq!(
+            cluster.tcp("web", SocketAddr::new(cluster.pod("db").v4.into(), PORT)),
+            Outcome::Silence
+        );
+        assert!(installer.0.is_running(), "{}", installer.0.last_words());
+    }
+    // The installer itself starts anew, with their configuration in its place meanwhile.
+    drop(installer);
+    rewrite(&path, 9);
+    let _installer = Installer::start(&cluster, &bin, &conf);
+    chained(9);
+    stop.store(true, Ordering::Relaxed);
+    let looks = looks.join().expect("a whole configuration at every look");
+    println!("{looks} looks; chained again after {longest:?} at most");
+    assert_eq!(
+        cluster.tcp("web", SocketAddr::new(cluster.pod("db").v4.into(), PORT)),
+        Outcome::Silence
+    );
+    drop(server);
 }
 
 const RULE: &str = "

@@ -80,19 +80,30 @@ impl Installation {
             });
         };
         changed.extend(self.put_program(program)?);
-        let configuration = read(&path)?;
+        let text = match fs::read(&path) {
+            // Between listing and reading the network's own installer may have taken it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(InstallError::None {
+                    directory: self.conf_dir.clone(),
+                });
+            }
+            text => text.map_err(failed("read", &path))?,
+        };
+        let configuration = parse(&path, &text)?;
         let list = with_plugin(&path, &configuration, &self.entry())?;
+        // What its owner has written meanwhile is not written over: the next look finds it.
+        let as_read = || fs::read(&path).is_ok_and(|now| now == text);
         if path.extension().is_some_and(|extension| extension == "conflist") {
-            if list != configuration {
-                replace(&path, &pretty(&list), 0o600)?;
+            if list != configuration && replace(&path, &pretty(&list), 0o600, as_read)? {
                 changed.push(path);
             }
         } else {
             let wrapped = path.with_extension("conflist");
-            replace(&wrapped, &pretty(&list), 0o600)?;
-            let aside = path.with_added_extension(ASIDE);
-            fs::rename(&path, &aside).map_err(failed("set aside", &path))?;
-            changed.extend([wrapped, aside]);
+            if replace(&wrapped, &pretty(&list), 0o600, as_read)? {
+                let aside = path.with_added_extension(ASIDE);
+                fs::rename(&path, &aside).map_err(failed("set aside", &path))?;
+                changed.extend([wrapped, aside]);
+            }
         }
         Ok(if changed.is_empty() {
             Done::Nothing
@@ -133,7 +144,7 @@ impl Installation {
                 fs::remove_file(&path).map_err(failed("remove", &path))?;
                 changed.push(single);
             } else {
-                replace(&path, &pretty(&list), 0o600)?;
+                replace(&path, &pretty(&list), 0o600, || true)?;
                 changed.push(path);
             }
         }
@@ -161,7 +172,7 @@ impl Installation {
         if executable(&target) && fs::read(&target).is_ok_and(|there| there == content) {
             return Ok(None);
         }
-        replace(&target, &content, 0o755)?;
+        replace(&target, &content, 0o755, || true)?;
         Ok(Some(target))
     }
 }
@@ -190,11 +201,15 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, InstallError> {
 
 fn read(path: &Path) -> Result<Value, InstallError> {
     let text = fs::read(path).map_err(failed("read", path))?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<Value, InstallError> {
     let wrong = |what: &str| InstallError::Configuration {
         path: path.to_owned(),
         what: what.to_owned(),
     };
-    let value: Value = serde_json::from_slice(&text).map_err(|error| wrong(&error.to_string()))?;
+    let value: Value = serde_json::from_slice(text).map_err(|error| wrong(&error.to_string()))?;
     if value.get("plugins").is_some_and(Value::is_array) || value.get("type").is_some_and(Value::is_string) {
         Ok(value)
     } else {
@@ -260,8 +275,9 @@ fn pretty(value: &Value) -> Vec<u8> {
     text
 }
 
-/// Writes beside, and renames: whoever reads finds the file before or this one.
-fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), InstallError> {
+/// Writes beside, and renames: whoever reads finds the file before or this one. Where things are not `still` as they were
+/// right before that, nothing is renamed, and the answer is false.
+fn replace(path: &Path, content: &[u8], mode: u32, still: impl FnOnce() -> bool) -> Result<bool, InstallError> {
     let beside = path.with_added_extension(BESIDE);
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &beside)(error)),
@@ -280,7 +296,12 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), InstallError> {
         let _left = fs::remove_file(&beside);
         return Err(failed("write", &beside)(error));
     }
-    fs::rename(&beside, path).map_err(failed("put in place", path))
+    if !still() {
+        fs::remove_file(&beside).map_err(failed("remove", &beside))?;
+        return Ok(false);
+    }
+    fs::rename(&beside, path).map_err(failed("put in place", path))?;
+    Ok(true)
 }
 
 #[cfg(test)]

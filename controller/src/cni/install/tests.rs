@@ -124,6 +124,27 @@ fn an_entry_that_others_moved_or_took_out_is_put_back_once() {
 }
 
 #[test]
+fn what_its_owner_writes_meanwhile_is_not_written_over() {
+    let node = Node::new();
+    node.put("10-pods.conflist", &list());
+    let path = node.installation.conf_dir.join("10-pods.conflist");
+    let newer = json!({"cniVersion": "1.0.0", "name": "newer", "plugins": [{"type": "ptp"}]});
+    let written = replace(&path, b"{}", 0o600, || {
+        node.put("10-pods.conflist", &newer);
+        fs::read_to_string(&path).unwrap() == list().to_string()
+    });
+    assert!(!written.unwrap());
+    assert_eq!(node.get("10-pods.conflist"), newer);
+    assert_eq!(
+        fs::read_dir(&node.installation.conf_dir).unwrap().count(),
+        1,
+        "nothing is left beside"
+    );
+    node.install();
+    assert_eq!(types(&node.get("10-pods.conflist")), ["ptp", "cellwall"]);
+}
+
+#[test]
 fn what_is_not_understood_is_left_alone() {
     let node = Node::new();
     assert!(matches!(
