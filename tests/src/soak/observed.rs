@@ -40,7 +40,7 @@ struct Counts {
     shown: usize,
     events: BTreeMap<&'static str, u64>,
     adoptions: Vec<Duration>,
-    /// Times that the API server was away: whether it was stopped, and for how long.
+    /// Times that the API server was away: whether it was let go on in the end (else killed), and for how long.
     outages: Vec<(bool, Duration)>,
     /// Agents that took over without a server, and those of them that said so.
     started_away: u64,
@@ -91,9 +91,9 @@ impl Observed {
         self.counts().adoptions.push(took);
     }
 
-    /// The API server was away for so long: stopped, else killed.
-    pub(super) fn outage(&self, stopped: bool, away: Duration) {
-        self.counts().outages.push((stopped, away));
+    /// The API server was away for so long: stopped and let go on, or killed and started again.
+    pub(super) fn outage(&self, went_on: bool, away: Duration) {
+        self.counts().outages.push((went_on, away));
     }
 
     /// How often the API server was away.
@@ -164,10 +164,10 @@ impl Observed {
             told(100)
         ));
         if !counts.outages.is_empty() {
-            let stopped = counts.outages.iter().filter(|(stopped, _)| *stopped).count();
+            let stopped = counts.outages.iter().filter(|(went_on, _)| *went_on).count();
             let away: Duration = counts.outages.iter().map(|(_, away)| *away).sum();
             lines.push(format!(
-                "{:<44} {:>9}  {} killed, {stopped} stopped; away for {} s; {} agents took over meanwhile, {} said PolicyStale",
+                "{:<44} {:>9}  {} times killed, {stopped} only stopped; away for {} s; {} agents took over meanwhile, {} said PolicyStale",
                 "the API server was away",
                 counts.outages.len(),
                 counts.outages.len() - stopped,

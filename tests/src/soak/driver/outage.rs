@@ -66,7 +66,7 @@ impl Driver<'_> {
             }
             Ending::Killed => plane.start_api(),
         }
-        self.observed.outage(ending != Ending::Killed, began.elapsed());
+        self.observed.outage(ending == Ending::Stopped, began.elapsed());
         // An agent that waits for the server finds it by itself, and a new one at its first try.
         if self.dice.chance(1, 2) {
             self.kill_now();
