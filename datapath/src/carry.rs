@@ -13,6 +13,7 @@ use cellwall_datapath_common::policy::PEER_NONE;
 use cellwall_datapath_common::record::{self, event};
 use cellwall_datapath_common::{Active, AddressValue, Counter, FlowValue, RuleCardValue};
 
+use crate::counters::PROTOCOL_FROM_END;
 use crate::layout::Layout;
 use crate::port::{Entries, Kernel, KernelError, MapName};
 
@@ -289,6 +290,3 @@ impl<'a> Hand<'a> {
         Ok(interface(before) == interface(now) && !changed_hands)
     }
 }
-
-/// Offset of the protocol in a key of either family, from its end.
-const PROTOCOL_FROM_END: usize = 4;

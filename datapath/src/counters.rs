@@ -11,6 +11,7 @@ use cellwall_datapath_common::record::{self, event};
 use cellwall_datapath_common::{Counter, FlowKey4, FlowKey6, FlowValue, Refused, TICK_SHIFT};
 use rustix::time::{ClockId, clock_gettime};
 
+pub(crate) use sweep::PROTOCOL_FROM_END;
 pub use sweep::{Sweep, sweep, sweep_in_thread};
 
 use crate::events;

@@ -215,13 +215,16 @@ impl Instance {
             Programs::forget(&self.place)?;
             return Ok(Opening::Adopted);
         }
-        let hooks = self.replace_everywhere()?;
-        Programs::keep(&self.place)?;
-        Ok(if had_maps || hooks > 0 {
+        // Where none of these maps was there, a filter that is known by the instance alone is another layout's, or lost its
+        // pins: it goes on with the policy that it has until it is attached to, which is when there is one here.
+        let opening = if had_maps {
+            let hooks = self.replace_everywhere()?;
             Opening::Replaced { hooks }
         } else {
             Opening::First
-        })
+        };
+        Programs::keep(&self.place)?;
+        Ok(opening)
     }
 
     /// Where the instance is pinned.

@@ -1,3 +1,5 @@
+//! What goes from one layout to the next, what does not, and what a second time changes.
+
 use cellwall_datapath_common::policy::Versioned;
 use cellwall_datapath_common::record::event;
 use cellwall_datapath_common::{Active, AddressValue, Counter, FlowKey4, FlowValue, RuleCardValue, flow_flags};

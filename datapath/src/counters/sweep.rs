@@ -18,7 +18,7 @@ use crate::kernel::{Maps, OpenError, Place};
 use crate::port::MapName;
 
 /// Offset of the protocol in a key of either family, from its end.
-const PROTOCOL_FROM_END: usize = 4;
+pub(crate) const PROTOCOL_FROM_END: usize = 4;
 /// Ticks beyond its idle time that a flow is left alone: a packet that saw it alive has long been counted by then.
 const SLACK: u32 = 64;
 
