@@ -326,6 +326,10 @@ pub fn remove_instance(instance: &InstanceArgs) -> Result<Vec<String>> {
         match leave::clear(&directory, &files) {
             Ok(Cleared::Absent) => {}
             Ok(Cleared::Removed) => done.push(format!("{} removed", directory.display())),
+            Ok(Cleared::Emptied) => done.push(format!(
+                "{} is empty now; it is mounted here and stays",
+                directory.display()
+            )),
             Ok(Cleared::Kept(others)) => left.extend(others),
             Err(error) => return Err(error).with_context(|| format!("{} cannot be removed", directory.display())),
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cellwall_tests::agent::binary;
 use cellwall_tests::cluster::{ControlPlane, Kubectl, Programs};
 use serde_json::Value;
 
@@ -172,6 +173,7 @@ fn the_chart_is_the_same_as_the_kustomization_and_the_api_server_takes_it_strict
         }
     };
     same(&chart, "");
+    same(&render(&["--set=removal=true"]), "removal");
     kubectl.apply(SERVICE_MONITORS);
     let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
     kubectl.run(&wait).expect("established");
@@ -458,4 +460,41 @@ fn an_agent_may_change_the_finalizers_of_an_object_and_not_whom_it_selects() {
         admin.run(&words).expect("the object"),
         r#"["web"] ["cellwall.io/in-use"]"#
     );
+}
+
+#[test]
+fn an_uninstall_with_the_agent_s_rights_takes_our_finalizer_off_whoever_put_it_on_and_leaves_others() {
+    let plane = plane();
+    let admin = plane.admin();
+    apply(&admin, &deploy(), &[]);
+    let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
+    admin.run(&wait).expect("established");
+    admin.apply(&OBJECT.replace(
+        "{name: web}",
+        "{name: web, finalizers: [cellwall.io/in-use, example.com/other]}",
+    ));
+    let agent = plane.kubectl(&plane.kubeconfig_of_service_account(NAMESPACE, "cellwall"));
+    let state = tempfile::tempdir().expect("a directory");
+    let state = state.path().join("state").to_string_lossy().into_owned();
+    let instance = format!("gone-{}", std::process::id());
+    let uninstall = || {
+        let words = [
+            "uninstall",
+            "--yes",
+            "--kubernetes",
+            "--instance",
+            &instance,
+            "--state-dir",
+            &state,
+        ];
+        let done = agent.beside(&binary(), &words).output().expect("cellwall starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    let said = uninstall();
+    assert!(said.contains("1 objects of the API server released"), "{said}");
+    let words = ["get", "netobj", "web", "-o", "jsonpath={.metadata.finalizers}"];
+    assert_eq!(admin.run(&words).expect("the object"), r#"["example.com/other"]"#);
+    let said = uninstall();
+    assert!(said.contains("0 objects of the API server released"), "{said}");
 }

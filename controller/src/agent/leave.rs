@@ -12,11 +12,14 @@ pub(super) enum Cleared {
     Absent,
     /// It is gone with our files.
     Removed,
+    /// Our files are gone; it is a mount, or lies on a file system that is read only, and stays empty.
+    Emptied,
     /// Our files are gone; these are not ours, and it stays with them.
     Kept(Vec<PathBuf>),
 }
 
-/// Removes our `files` from `directory`, and the directory if nothing else is in it.
+/// Removes our `files` from `directory`, and the directory if nothing else is in it and it can go: in a container it is a
+/// mount of the node's, on a root that is read only.
 pub(super) fn clear(directory: &Path, files: &[String]) -> io::Result<Cleared> {
     for name in files {
         match std::fs::remove_file(directory.join(name)) {
@@ -32,8 +35,12 @@ pub(super) fn clear(directory: &Path, files: &[String]) -> io::Result<Cleared> {
         Err(error) => return Err(error),
     };
     if left.is_empty() {
-        std::fs::remove_dir(directory)?;
-        return Ok(Cleared::Removed);
+        use io::ErrorKind::{ReadOnlyFilesystem, ResourceBusy};
+        return match std::fs::remove_dir(directory) {
+            Ok(()) => Ok(Cleared::Removed),
+            Err(error) if matches!(error.kind(), ReadOnlyFilesystem | ResourceBusy) => Ok(Cleared::Emptied),
+            Err(error) => Err(error),
+        };
     }
     left.sort_unstable();
     Ok(Cleared::Kept(left))

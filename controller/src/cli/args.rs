@@ -168,7 +168,10 @@ pub enum Command {
     #[command(after_help = "Examples:\n  cellwall dump\n  cellwall dump --instance test | less")]
     Dump,
     /// Remove programs, pins and state: the only command that opens
-    #[command(after_help = "Examples:\n  cellwall uninstall\n  cellwall uninstall --yes --instance test")]
+    #[command(
+        after_help = "On one node. From a cluster Cellwall is removed by `kubectl apply -k deploy/removal`, which does this \
+        on every node.\n\nExamples:\n  cellwall uninstall\n  cellwall uninstall --yes --instance test"
+    )]
     Uninstall(UninstallArgs),
     /// From the first packet: the plugin that has a pod wait for its policy
     #[command(
@@ -479,6 +482,9 @@ pub struct UninstallArgs {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+    /// Then let go of the API server's objects too: those that rules name can be deleted without an agent
+    #[arg(long)]
+    pub kubernetes: bool,
 }
 
 /// `demo`.

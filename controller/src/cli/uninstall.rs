@@ -2,10 +2,12 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use kube::Client;
 
 use super::args::{InstanceArgs, UninstallArgs};
 use super::output::line;
+use crate::cluster::status::finalizer::release_all;
 
 /// Asks unless told not to, then ends the agent and removes everything of the instance.
 pub fn run(instance: &InstanceArgs, args: &UninstallArgs) -> Result<()> {
@@ -18,7 +20,20 @@ pub fn run(instance: &InstanceArgs, args: &UninstallArgs) -> Result<()> {
     for done in crate::agent::remove_instance(instance)? {
         line(&done)?;
     }
+    if args.kubernetes {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let released = runtime.block_on(release())?;
+        line(&format!("{released} objects of the API server released"))?;
+    }
     Ok(())
+}
+
+async fn release() -> Result<usize> {
+    let client = Client::try_default()
+        .await
+        .context("no API server is known: set KUBECONFIG, or run this in a pod with a service account")?;
+    let released = release_all(&client).await;
+    released.context("NetworkObjects that rules name are still held")
 }
 
 fn agreed(instance: &str) -> Result<bool> {
