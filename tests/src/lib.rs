@@ -7,6 +7,7 @@ pub mod bench;
 pub mod blast;
 pub mod cluster;
 pub mod cni;
+pub mod first_packets;
 pub mod frames;
 pub mod fuzz;
 pub mod idle;

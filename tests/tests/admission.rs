@@ -3,7 +3,7 @@
 //!
 //! The objects are those of `crds/tests/cases.json`, which the agent's own reader is held against too: whatever it
 //! refuses, `kubectl apply` refuses, and the words that come from one rule are the same in both places. All words of
-//! the API server are kept in `admission/refusals.txt`; `UPDATE_REFUSALS=1` writes what is said now.
+//! the API server are kept in `admission/refusals.txt`; `UPDATE_REFUSALS=1` writes what is said now, `--nocapture` prints it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -124,6 +124,7 @@ fn the_api_server_takes_what_our_reader_takes_and_refuses_the_rest_with_the_reme
             }
         }
     }
+    println!("{refusals} objects are refused, in these words:\n{said}");
     assert!(wrong.is_empty(), "{wrong}");
     assert!(refusals >= 20, "{refusals} refusals");
     let file = checkout().join("tests/tests/admission/refusals.txt");

@@ -1,10 +1,14 @@
 //! A real cluster of two nodes, Cellwall installed as a user installs it, rules by `kubectl apply`, traffic by
 //! `kubectl exec`. One test, since a cluster is made for it: each part stands on what the one before left.
 
+#[path = "cluster/first.rs"]
+mod first;
 #[path = "cluster/latency.rs"]
 mod latency;
 #[path = "cluster/needs.rs"]
 mod needs;
+#[path = "cluster/removal.rs"]
+mod removal;
 #[path = "cluster/shop.rs"]
 mod shop;
 #[path = "cluster/traffic.rs"]
@@ -41,14 +45,24 @@ fn apply_rules(shop: &Shop) {
     }
 }
 
+/// Waits until both nodes hold these rules, by their statuses.
+fn programmed(shop: &Shop, rules: &[&str]) {
+    for rule in rules {
+        let programmed = "jsonpath={.status.nodesProgrammed}/{.status.nodes}";
+        let words = ["get", "drule", rule, "-o", programmed];
+        shop.cluster
+            .wait_until(Duration::from_secs(30), &words, |text| text == "2/2");
+    }
+}
+
 /// What `kubectl` shows of how things stand, once the statuses have followed.
 fn show(shop: &Shop) {
-    let programmed = "jsonpath={range .items[*]}{.status.nodesProgrammed}/{.status.nodes} {end}";
-    let words = ["get", "drule", "-o", programmed];
-    shop.cluster
-        .wait_until(Duration::from_secs(30), &words, |text| text.trim() == "2/2 2/2 2/2");
+    programmed(shop, &["web-to-db", "nobody-else", "not-outside"]);
     let kinds = "drule,netobj,interceptstatus,clusterdefense";
-    println!("{}", shop.run(&["get", kinds, "-o", "wide"]));
+    println!(
+        "$ kubectl get {kinds} -o wide\n{}",
+        shop.run(&["get", kinds, "-o", "wide"])
+    );
     for (kind, name) in [
         ("drule", "nobody-else"),
         ("netobj", "db"),
@@ -109,5 +123,10 @@ fn rules_applied_with_kubectl_hold_on_a_node_across_nodes_through_services_and_w
     shop.rolls_out_under_traffic();
     step("what the agent needs");
     shop.tells_what_the_agent_needs();
+    step("first packets");
+    install(&shop, "deploy");
+    shop.tells_what_first_packets_meet();
+    step("removal");
+    shop.is_removed();
     step("done");
 }

@@ -15,37 +15,15 @@ use std::time::{Duration, Instant};
 
 use cellwall_controller::lab::{Namespace, Wiring, inside};
 use cellwall_tests::cni::{Chain, Sandbox, address};
+use cellwall_tests::first_packets::{PERMITTED, REFUSED, Way, Window, how_often, tell};
 use cellwall_tests::wait_for;
 use scene::{Scene, object};
 use serde_json::json;
 
-const REFUSED: u16 = 1001;
-const PERMITTED: u16 = 1002;
 /// Between two numbers that a pod sends.
 const PAUSE: Duration = Duration::from_micros(200);
 /// How long a pod goes on after its address is known.
 const AFTER: Duration = Duration::from_millis(300);
-
-/// What decides about a pod that is not known yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Open,
-    Guarded,
-    Closed,
-    /// Closed, and the plugin.
-    Plugin,
-}
-
-/// What one pod met. Times count from its first datagram.
-#[derive(Debug)]
-struct Window {
-    /// Refused datagrams that arrived, and when the last of them left.
-    leaked: usize,
-    last_leak: Duration,
-    /// When the first permitted one left that arrived, and how many did not after that.
-    first_passed: Option<Duration>,
-    lost: usize,
-}
 
 struct Place {
     scene: Scene,
@@ -95,11 +73,7 @@ impl Place {
     fn open(way: Way) -> Self {
         let mut scene = Scene::new(Wiring::Routed, &[&["db"]]);
         scene.pod(0, "db");
-        let startup = match way {
-            Way::Open => "Open",
-            Way::Guarded => "Guarded",
-            Way::Closed | Way::Plugin => "Closed",
-        };
+        let startup = way.startup();
         let rule = "---\napiVersion: cellwall.io/v1alpha1\nkind: DefenseRule\nmetadata: {name: deny}\n\
             spec: {source: {object: fresh}, destination: {object: db}, ports: [{protocol: UDP, port: 1001}], action: Drop, priority: 10}\n";
         let defense = format!(
@@ -190,38 +164,15 @@ impl Place {
     }
 }
 
-fn percentile(times: &mut [Duration], part: usize) -> f64 {
-    times.sort_unstable();
-    let at = (times.len() * part / 100).min(times.len() - 1);
-    times[at].as_secs_f64() * 1000.0
-}
-
 fn hold(way: Way) {
-    let given = std::env::var("CELLWALL_FIRST_PACKETS").ok();
-    let pods = given.map_or(2, |text| text.parse().expect("CELLWALL_FIRST_PACKETS is a number"));
+    let pods = how_often("CELLWALL_FIRST_PACKETS", 2);
     let place = Place::open(way);
     let windows: Vec<Window> = (0..pods).map(|number| place.pod(number, way)).collect();
-    let mut leaks: Vec<Duration> = windows.iter().map(|window| window.last_leak).collect();
-    let mut held: Vec<Duration> = windows.iter().filter_map(|window| window.first_passed).collect();
-    assert_eq!(
-        held.len(),
-        pods,
+    let leaking = tell(&format!("{way:?}"), &windows);
+    assert!(
+        windows.iter().all(|window| window.first_passed.is_some()),
         "what is permitted passes in the end: {windows:?}\n{}",
         place.scene.node(0).log()
-    );
-    let (leaking, lost) = (
-        windows.iter().filter(|window| window.leaked > 0).count(),
-        windows.iter().map(|window| window.lost).sum::<usize>(),
-    );
-    println!(
-        "{way:?}: {pods} pods; refused datagrams arrived of {leaking}, the last sent after p50 {:.1} p99 {:.1} worst {:.1} ms; \
-         permitted ones arrived from p50 {:.1} p99 {:.1} worst {:.1} ms on, {lost} lost after that",
-        percentile(&mut leaks, 50),
-        percentile(&mut leaks, 99),
-        percentile(&mut leaks, 100),
-        percentile(&mut held, 50),
-        percentile(&mut held, 99),
-        percentile(&mut held, 100),
     );
     let metrics = place.scene.metrics(0);
     let count = metrics

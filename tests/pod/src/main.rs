@@ -7,8 +7,12 @@
 //! pod count tcp ADDRESS:PORT             a new connection every 10 ms until standard input ends; prints how many were
 //!                                        answered, and how many not
 //! pod observe udp ADDRESS:PORT           a datagram every 1 ms until then; prints when answers end and begin
+//! pod first ADDRESS:PORT...              from its first moment on a numbered datagram to each every 1 ms, until it is ended
+//! pod hear PORT...                       until standard input ends; prints for each sender and port how many came, and the
+//!                                        number and time of the first and the last
 //! ```
 
+mod first;
 mod observe;
 
 use std::io::{self, Read, Write};
@@ -33,8 +37,11 @@ fn main() -> ExitCode {
         ["ask", protocol, to, patience] => ask(protocol, to, patience),
         ["count", "tcp", to] => count(to),
         ["observe", "udp", to] => observe::observe(to),
+        ["first", to @ ..] => first::send(to),
+        ["hear", ports @ ..] => first::hear(ports),
         _ => Err(io::Error::other(
-            "usage: pod pause | serve PORT... | ask tcp|udp ADDRESS:PORT [MS] | count tcp ADDRESS:PORT | observe udp ADDRESS:PORT",
+            "usage: pod pause | serve PORT... | ask tcp|udp ADDRESS:PORT [MS] | count tcp ADDRESS:PORT | \
+             observe udp ADDRESS:PORT | first ADDRESS:PORT... | hear PORT...",
         )),
     };
     match done {
@@ -46,14 +53,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// The first process of a pod ignores signals that it does not wait for.
 fn wait_for_the_end() -> io::Result<()> {
+    end_signals()?.wait()?;
+    Ok(())
+}
+
+/// The first process of a pod ignores signals that it does not wait for.
+fn end_signals() -> io::Result<SigSet> {
     let mut ends = SigSet::empty();
     ends.add(Signal::SIGTERM);
     ends.add(Signal::SIGINT);
     ends.thread_block()?;
-    ends.wait()?;
-    Ok(())
+    Ok(ends)
 }
 
 fn name() -> String {

@@ -207,10 +207,9 @@ impl Node {
         std::fs::create_dir_all(directory.join("cni")).expect("a directory");
         let save = |file: &str, text: String| std::fs::write(directory.join(file), text).expect("a file is written");
         save("cni/10-pods.conflist", config::cni(plugin, number));
-        let cni = directory.join("cni");
         save(
             "containerd.toml",
-            config::containerd(&cni.to_string_lossy(), &format!("docker.io/library/{POD_IMAGE}")),
+            config::containerd(&format!("docker.io/library/{POD_IMAGE}")),
         );
         let cgroup = format!("{}-{name}", plane.prefix());
         let ca = plane.authority().certificate();

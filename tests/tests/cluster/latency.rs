@@ -6,42 +6,25 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cellwall_tests::cluster::Answer;
+use cellwall_tests::first_packets::{Times, how_often};
 
-use crate::shop::{SYSTEM, Shop, Wired, pod};
+use crate::shop::{Shop, Wired, pod};
 use crate::traffic::Running;
 
-/// How long one change may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long one change, or one pod, may take before the test gives up.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Seconds.
 const DAY: u64 = 86_400;
-
-fn how_often(variable: &str, usual: usize) -> usize {
-    let given = std::env::var(variable).ok();
-    given.map_or(usual, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{variable} is a number"))
-    })
-}
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970")
 }
 
-/// Sorted times, for quantiles.
-struct Times(Vec<Duration>);
-
-impl Times {
-    fn tell(mut self, what: &str) -> Duration {
-        self.0.sort_unstable();
-        let at = |percent: usize| self.0[(self.0.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
-        println!(
-            "{what}: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms, of {}",
-            at(50),
-            at(99),
-            at(100),
-            self.0.len()
-        );
-        self.0[self.0.len() / 2]
-    }
+/// Prints them; answers the one in the middle.
+fn tell(times: Vec<Duration>, what: &str) -> Duration {
+    let (number, times) = (times.len(), Times::new(times.into_iter()));
+    println!("{what}: {times}, of {number}");
+    times.at(50)
 }
 
 /// When the API server had answered the last write of a `kubectl -v=6`: since 1970, by the machine's clock.
@@ -70,12 +53,28 @@ fn of_day(text: &str) -> Duration {
     midnight + Duration::from_secs_f64(seconds)
 }
 
-/// The next `open` or `closed` of an observer, and when it was.
-fn turned(observer: &Running, word: &str) -> Duration {
+/// The next `open` or `closed` of an observer that was not before `since`, and when it was. A busy machine may leave an
+/// answer out between two changes; that is none.
+fn turned(observer: &Running, word: &str, since: Duration) -> Duration {
     loop {
         let line = observer.line(PATIENCE).unwrap_or_else(|| panic!("never {word}"));
-        if let Some(time) = line.strip_prefix(word) {
-            return Duration::from_nanos(time.trim().parse().expect("nanoseconds"));
+        let time = line.strip_prefix(word).map(|time| time.trim().parse());
+        let Some(time) = time.map(|time| Duration::from_nanos(time.expect("nanoseconds"))) else {
+            continue;
+        };
+        if time >= since {
+            return time;
+        }
+    }
+}
+
+/// The line in which a node's agent says that a pod's identity is in force, without colours.
+pub(crate) fn identity(agent: &Running, pod: &str) -> String {
+    let named = format!("shop/{pod}\"");
+    loop {
+        let line = agent.line(PATIENCE).unwrap_or_else(|| panic!("{pod} never was known"));
+        if line.contains("identity in force") && line.contains(&named) {
+            return plain(&line);
         }
     }
 }
@@ -95,7 +94,7 @@ impl Shop {
         let observers = ["1", "2"].map(|node| {
             let to = self.at(&format!("other-{node}"));
             let observer = self.start(&format!("web-{node}"), &["observe", "udp", &to]);
-            turned(&observer, "open");
+            turned(&observer, "open", Duration::ZERO);
             observer
         });
         let (mut from_start, mut from_answer) = (Vec::new(), Vec::new());
@@ -109,13 +108,16 @@ impl Shop {
                 "apiVersion: cellwall.io/v1alpha1\nkind: DefenseRule\nmetadata: {{name: flip}}\nspec: {{source: {{object: web}}, \
                  destination: {{object: other}}, ports: [{{protocol: UDP, port: 8080}}], action: {action}, priority: 7}}\n"
             ));
-            let turned = observers.iter().map(|observer| turned(observer, word)).max();
+            let turned = observers.iter().map(|observer| turned(observer, word, started)).max();
             let turned = turned.expect("two observers");
             from_start.push(turned.saturating_sub(started));
             from_answer.push(turned.saturating_sub(answered));
         }
-        let middle = Times(from_answer).tell("a rule, from the API server's answer to judged by it on both nodes");
-        Times(from_start).tell("a rule, from the start of kubectl apply to the same");
+        let middle = tell(
+            from_answer,
+            "a rule, from the API server's answer to judged by it on both nodes",
+        );
+        tell(from_start, "a rule, from the start of kubectl apply to the same");
         assert!(middle < Duration::from_secs(2), "{middle:?}");
         for observer in observers {
             observer.finish();
@@ -125,10 +127,7 @@ impl Shop {
 
     /// Pods that are created one after another; the node's agent says when each one's identity was in the kernel.
     pub(crate) fn tells_how_long_a_pod_takes(&self) {
-        let agents = ["node-1", "node-2"].map(|node| {
-            let pod = self.agent_on(node);
-            self.follow(&["logs", "-n", SYSTEM, &pod, "-f", "--tail=1"])
-        });
+        let agents = ["node-1", "node-2"].map(|node| self.follow_agent(node));
         let (mut from_created, mut startups) = (Vec::new(), Vec::new());
         for number in 0..how_often("CELLWALL_CLUSTER_PODS", 6) {
             let (name, node) = (format!("late-{number}"), number % 2);
@@ -139,23 +138,15 @@ impl Shop {
                 Wired::Own { host_port: None },
             );
             let (_, created) = self.apply_timed(&manifest);
-            let line = loop {
-                let line = agents[node]
-                    .line(PATIENCE)
-                    .unwrap_or_else(|| panic!("{name} never was known"));
-                if line.contains("identity in force") && line.contains(&format!("shop/{name}\"")) {
-                    break line;
-                }
-            };
-            let line = plain(&line);
+            let line = identity(&agents[node], &name);
             let at = line.split(['T', ' ']).nth(1).expect("a time");
             from_created.push(of_day(at).saturating_sub(created));
             let took = line.rsplit("startup=").next().expect("how long");
             startups.push(seconds(took.split_whitespace().next().expect("a time")));
             self.run(&["delete", "pod", &name, "-n", "shop", "--grace-period=0", "--force"]);
         }
-        Times(from_created).tell("a pod, from created to its identity in the kernel");
-        Times(startups).tell("a pod, in startup");
+        tell(from_created, "a pod, from created to its identity in the kernel");
+        tell(startups, "a pod, in startup");
     }
 }
 

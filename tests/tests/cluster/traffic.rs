@@ -75,6 +75,16 @@ impl Shop {
         }
     }
 
+    /// What a node's agent says from now on.
+    pub(crate) fn follow_agent(&self, node: &str) -> Running {
+        let pod = self.agent_on(node);
+        let agent = self.follow(&["logs", "-n", SYSTEM, &pod, "-c", "agent", "-f", "--tail=1"]);
+        // It has said something before; from then on nothing is missed.
+        let said = agent.line(Duration::from_secs(30));
+        assert!(said.is_some(), "{pod} says nothing");
+        agent
+    }
+
     /// How many packets a node's agent counts for a rule.
     fn counted(&self, node: &str, rule: &str) -> u64 {
         let text = self.cellwall(node, &["rules", "--format", "json"]);

@@ -244,6 +244,8 @@ struct Seen {
     bytes: (u64, u64),
     requests: f64,
     changes: f64,
+    /// Of processors, used by the agent.
+    seconds: f64,
 }
 
 impl Seen {
@@ -254,6 +256,7 @@ impl Seen {
             bytes: counts.now(),
             requests: sum(&metrics, "cellwall_api_requests_total"),
             changes: sample(&metrics, "cellwall_policy_generation_realised ").unwrap_or_default(),
+            seconds: processor(node),
         }
     }
 
@@ -266,11 +269,21 @@ impl Seen {
         let (sent, received) = (rate(self.bytes.0, before.bytes.0), rate(self.bytes.1, before.bytes.1));
         println!(
             "{what}: {requests:.2} requests, {sent:.0} bytes sent and {received:.0} received in a second; {:.0} \
-             generations in {seconds:.0} s",
-            self.changes - before.changes
+             generations and {:.2} s of a processor in {seconds:.1} s",
+            self.changes - before.changes,
+            self.seconds - before.seconds
         );
         (requests, sent, received)
     }
+}
+
+/// Seconds of processors that the agent has used.
+fn processor(node: &Cluster) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid().expect("it runs"))).expect("its times");
+    // Behind the name, which may hold anything: the twelfth and thirteenth are user's and system's, in hundredths.
+    let (_, rest) = stat.rsplit_once(')').expect("a name");
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    ticks.map(|word| word.parse::<f64>().expect("a number") / 100.0).sum()
 }
 
 fn resident(node: &Cluster) -> u64 {
@@ -312,8 +325,9 @@ fn what_an_agent_asks_of_a_large_api_server_is_bounded() {
     assert!(ready.is_some(), "{:?}\n{}", scene.node(0).status(), scene.node(0).log());
     let (sent, received) = counts.now();
     println!(
-        "ready after {:.2} s; {sent} bytes sent and {received} received until then; {} kB resident",
+        "ready after {:.2} s; {sent} bytes sent and {received} received until then; {:.2} s of a processor; {} kB resident",
         began.elapsed().as_secs_f64(),
+        processor(scene.node(0)),
         resident(scene.node(0))
     );
 

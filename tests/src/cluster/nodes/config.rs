@@ -3,7 +3,7 @@
 use super::Plugin;
 
 /// containerd's.
-pub(super) fn containerd(cni: &str, sandbox_image: &str) -> String {
+pub(super) fn containerd(sandbox_image: &str) -> String {
     format!(
         r#"version = 2
 root = "/var/lib/containerd"
@@ -17,8 +17,8 @@ oom_score = 0
   sandbox_image = "{sandbox_image}"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{cni}"
+    bin_dir = "/opt/cni/bin"
+    conf_dir = "/etc/cni/net.d"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
     default_runtime_name = "runc"

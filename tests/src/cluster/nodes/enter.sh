@@ -16,6 +16,13 @@ mount -t bpf bpf /sys/fs/bpf
 for own in /run /var/lib /var/log; do
     mount -t tmpfs -o mode=755 tmpfs "$own"
 done
+# Plugins and their configuration lie where they usually do, which is the node's own too.
+mount -t tmpfs -o mode=755 tmpfs /opt
+mkdir -p /opt/cni/bin /run/etc/upper /run/etc/work
+ln -s /usr/lib/cni/* /opt/cni/bin/
+mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc
+mkdir -p /etc/cni/net.d
+cp "$directory"/cni/* /etc/cni/net.d/
 mkdir -p /run/lock /var/lib/kubelet /var/lib/containerd /var/log/pods
 # kubelet wants these settings of the whole machine, and sets what differs: it is shown what it wants to see.
 for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
