@@ -6,7 +6,7 @@
 //! a single plugin's configuration is wrapped in a list that is there before the single one is set aside.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -94,12 +94,12 @@ impl Installation {
         // What its owner has written meanwhile is not written over: the next look finds it.
         let as_read = || fs::read(&path).is_ok_and(|now| now == text);
         if path.extension().is_some_and(|extension| extension == "conflist") {
-            if list != configuration && replace(&path, &pretty(&list), 0o600, as_read)? {
+            if list != configuration && replace(&path, &*pretty(&list), 0o600, as_read)? {
                 changed.push(path);
             }
         } else {
             let wrapped = path.with_extension("conflist");
-            if replace(&wrapped, &pretty(&list), 0o600, as_read)? {
+            if replace(&wrapped, &*pretty(&list), 0o600, as_read)? {
                 let aside = path.with_added_extension(ASIDE);
                 fs::rename(&path, &aside).map_err(failed("set aside", &path))?;
                 changed.extend([wrapped, aside]);
@@ -144,7 +144,7 @@ impl Installation {
                 fs::remove_file(&path).map_err(failed("remove", &path))?;
                 changed.push(single);
             } else {
-                replace(&path, &pretty(&list), 0o600, || true)?;
+                replace(&path, &*pretty(&list), 0o600, || true)?;
                 changed.push(path);
             }
         }
@@ -167,12 +167,12 @@ impl Installation {
 
     fn put_program(&self, program: &Path) -> Result<Option<PathBuf>, InstallError> {
         let target = self.bin_dir.join(PLUGIN);
-        let content = fs::read(program).map_err(failed("read", program))?;
         let executable = |file: &Path| fs::metadata(file).is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
-        if executable(&target) && fs::read(&target).is_ok_and(|there| there == content) {
+        if executable(&target) && is_same(program, &target).unwrap_or(false) {
             return Ok(None);
         }
-        replace(&target, &content, 0o755, || true)?;
+        let content = File::open(program).map_err(failed("read", program))?;
+        replace(&target, content, 0o755, || true)?;
         Ok(Some(target))
     }
 }
@@ -180,6 +180,27 @@ impl Installation {
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {
     let path = path.to_owned();
     move |source| InstallError::File { what, path, source }
+}
+
+/// Whether two files hold the same; neither is held in memory, since this is asked every second.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (File::open(one)?, File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let both = left.len().min(right.len());
+        if left[..both] != right[..both] {
+            return Ok(false);
+        }
+        if both == 0 {
+            return Ok(left.len() == right.len());
+        }
+        one.consume(both);
+        other.consume(both);
+    }
 }
 
 /// Files of the directory that runtimes read, in their order.
@@ -277,7 +298,12 @@ fn pretty(value: &Value) -> Vec<u8> {
 
 /// Writes beside, and renames: whoever reads finds the file before or this one. Where things are not `still` as they were
 /// right before that, nothing is renamed, and the answer is false.
-fn replace(path: &Path, content: &[u8], mode: u32, still: impl FnOnce() -> bool) -> Result<bool, InstallError> {
+fn replace(
+    path: &Path,
+    mut content: impl Read,
+    mode: u32,
+    still: impl FnOnce() -> bool,
+) -> Result<bool, InstallError> {
     let beside = path.with_added_extension(BESIDE);
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &beside)(error)),
@@ -285,9 +311,9 @@ fn replace(path: &Path, content: &[u8], mode: u32, still: impl FnOnce() -> bool)
     }
     // What was there keeps its rights.
     let mode = fs::metadata(path).map_or(mode, |there| there.permissions().mode() & 0o777 | mode & 0o111);
-    let write = || {
+    let mut write = || {
         let mut file = File::options().write(true).create_new(true).mode(mode).open(&beside)?;
-        file.write_all(content)?;
+        io::copy(&mut content, &mut file)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.sync_all()
     };

@@ -129,7 +129,7 @@ fn what_its_owner_writes_meanwhile_is_not_written_over() {
     node.put("10-pods.conflist", &list());
     let path = node.installation.conf_dir.join("10-pods.conflist");
     let newer = json!({"cniVersion": "1.0.0", "name": "newer", "plugins": [{"type": "ptp"}]});
-    let written = replace(&path, b"{}", 0o600, || {
+    let written = replace(&path, &b"{}"[..], 0o600, || {
         node.put("10-pods.conflist", &newer);
         fs::read_to_string(&path).unwrap() == list().to_string()
     });
@@ -142,6 +142,22 @@ fn what_its_owner_writes_meanwhile_is_not_written_over() {
     );
     node.install();
     assert_eq!(types(&node.get("10-pods.conflist")), ["ptp", "cellwall"]);
+}
+
+#[test]
+fn a_program_that_is_as_long_and_another_is_replaced() {
+    let node = Node::new();
+    node.put("10-pods.conflist", &list());
+    // Longer than what is read at a time.
+    let mut content = vec![7; 20_000];
+    fs::write(&node.program, &content).unwrap();
+    node.install();
+    assert_eq!(node.install(), Done::Nothing);
+    content[19_999] = 8;
+    fs::write(&node.program, &content).unwrap();
+    let target = node.installation.bin_dir.join(PLUGIN);
+    assert_eq!(node.install(), Done::Changed(vec![target.clone()]));
+    assert_eq!(fs::read(&target).unwrap(), content);
 }
 
 #[test]
