@@ -15,7 +15,7 @@ use cellwall_datapath_common::{Active, AddressValue, Counter, FlowValue, RuleCar
 
 use crate::counters::PROTOCOL_FROM_END;
 use crate::layout::Layout;
-use crate::port::{Entries, Kernel, KernelError, MapName};
+use crate::port::{Entries, Kernel, KernelError, MapName, Reads};
 
 /// Maps of the layout before that are read. Which address was whose since when is asked, too.
 pub const MAPS: [MapName; 10] = [
@@ -49,7 +49,7 @@ pub struct Carried {
 
 /// Hands on the names of rules, so that each gets the slot that it had, and its counters with it. To be called before
 /// the new layout's maps are read; where a policy was realised in them it does nothing.
-pub fn cards(old: &dyn Kernel, new: &mut dyn Kernel) -> Result<(), KernelError> {
+pub fn cards(old: &dyn Reads, new: &mut dyn Kernel) -> Result<(), KernelError> {
     if generation(new)? != 0 {
         return Ok(());
     }
@@ -65,7 +65,7 @@ pub fn cards(old: &dyn Kernel, new: &mut dyn Kernel) -> Result<(), KernelError> 
 
 /// Hands on what was counted, and the flows. To be called when the new layout's policy is realised and before its
 /// programs see packets. Done twice it changes nothing more. `tick` is the programs' time.
-pub fn before(old: &dyn Kernel, new: &mut dyn Kernel, tick: u32) -> Result<Carried, KernelError> {
+pub fn before(old: &dyn Reads, new: &mut dyn Kernel, tick: u32) -> Result<Carried, KernelError> {
     counters(old, new)?;
     let mut hand = Hand::new(old, new, tick)?;
     let opened = hand.flows()?;
@@ -83,20 +83,20 @@ pub fn before(old: &dyn Kernel, new: &mut dyn Kernel, tick: u32) -> Result<Carri
 
 /// Hands on what changed since [`before`]: flows that were opened or went on meanwhile, but for those that the new
 /// layout's programs have judged themselves. To be called when these programs are in place, and the ones before are, too.
-pub fn after(old: &dyn Kernel, new: &mut dyn Kernel, tick: u32) -> Result<Carried, KernelError> {
+pub fn after(old: &dyn Reads, new: &mut dyn Kernel, tick: u32) -> Result<Carried, KernelError> {
     let mut hand = Hand::new(old, new, tick)?;
     hand.flows()?;
     Ok(hand.carried)
 }
 
-fn generation(kernel: &dyn Kernel) -> Result<u32, KernelError> {
+fn generation(kernel: &dyn Reads) -> Result<u32, KernelError> {
     let bytes = kernel.lookup(MapName::Active, &0_u32.to_bytes())?;
     let active = bytes.and_then(|bytes| Active::from_bytes(&bytes));
     Ok(active.map_or(0, |active| active.generation))
 }
 
 /// Of each rule that has the same slot in both, and of each reason: on each processor the higher count of the two.
-fn counters(old: &dyn Kernel, new: &mut dyn Kernel) -> Result<(), KernelError> {
+fn counters(old: &dyn Reads, new: &mut dyn Kernel) -> Result<(), KernelError> {
     let mut slots = Vec::new();
     old.visit(MapName::RuleCards, &mut |key, value| {
         slots.extend(u32::from_bytes(key).zip(RuleCardValue::from_bytes(value)));
@@ -114,7 +114,7 @@ fn counters(old: &dyn Kernel, new: &mut dyn Kernel) -> Result<(), KernelError> {
     Ok(())
 }
 
-fn counter(old: &dyn Kernel, new: &mut dyn Kernel, map: MapName, index: u32) -> Result<(), KernelError> {
+fn counter(old: &dyn Reads, new: &mut dyn Kernel, map: MapName, index: u32) -> Result<(), KernelError> {
     let key = index.to_bytes();
     let (Some(before), Some(now)) = (old.lookup(map, &key)?, new.lookup(map, &key)?) else {
         return Ok(());
@@ -153,7 +153,7 @@ enum Fate {
 
 /// Flows on their way from one layout's maps to another's.
 struct Hand<'a> {
-    old: &'a dyn Kernel,
+    old: &'a dyn Reads,
     new: &'a mut dyn Kernel,
     /// The generation that decides in the old layout.
     active: u32,
@@ -162,7 +162,7 @@ struct Hand<'a> {
 }
 
 impl<'a> Hand<'a> {
-    fn new(old: &'a dyn Kernel, new: &'a mut dyn Kernel, tick: u32) -> Result<Self, KernelError> {
+    fn new(old: &'a dyn Reads, new: &'a mut dyn Kernel, tick: u32) -> Result<Self, KernelError> {
         Ok(Self {
             active: generation(old)?,
             old,
@@ -277,7 +277,7 @@ impl<'a> Hand<'a> {
     /// Whether an address is whose it was when a flow was opened in generation `born`: it did not change hands since in
     /// the old layout, and is of the same interface, or of none, in the new one.
     fn is_still_its(&self, addresses: MapName, address: &[u8], born: u32) -> Result<bool, KernelError> {
-        let read = |kernel: &dyn Kernel| -> Result<Option<AddressValue>, KernelError> {
+        let read = |kernel: &dyn Reads| -> Result<Option<AddressValue>, KernelError> {
             let bytes = kernel.lookup(addresses, address)?;
             Ok(bytes.and_then(|bytes| AddressValue::from_bytes(&bytes)))
         };

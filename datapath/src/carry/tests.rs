@@ -7,7 +7,7 @@ use cellwall_datapath_common::{Active, AddressValue, Counter, FlowKey4, FlowValu
 use super::{Carried, after, before, cards};
 use crate::layout::Layout;
 use crate::memory::MemoryKernel;
-use crate::port::{Entries, Kernel, MapName};
+use crate::port::{Entries, Kernel as _, MapName, Reads as _};
 
 /// Generation that decides in the old layout.
 const ACTIVE: u32 = 50;
