@@ -46,8 +46,9 @@ fn length(object: &Object, name: &str) -> usize {
 fn the_programs_grow_only_when_somebody_says_so() {
     // With the pinned compiler these are exact; whoever makes them longer says here by how much.
     let object = Object::parse(OBJECT).unwrap();
-    for (name, instructions) in [(maps::FROM_POD, 2_700), (maps::TO_POD, 2_660), (maps::NOTHING, 3)] {
+    for (name, instructions) in [(maps::FROM_POD, 1_830), (maps::TO_POD, 1_860), (maps::NOTHING, 3)] {
         let found = length(&object, name);
+        println!("{name}: {found} instructions");
         assert!(
             found <= instructions && found * 10 >= instructions * 9,
             "{name}: {found} instructions, {instructions} are allowed for"
@@ -58,7 +59,8 @@ fn the_programs_grow_only_when_somebody_says_so() {
         .values()
         .map(|function| function.instructions.len())
         .sum();
-    assert!((14_000..=15_600).contains(&all), "{all} instructions in all");
+    println!("all: {all} instructions");
+    assert!((15_900..=16_900).contains(&all), "{all} instructions in all");
 }
 
 /// Every file of the packet path, by name.
