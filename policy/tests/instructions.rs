@@ -34,9 +34,17 @@ fn counted(compiler: &mut Compiler, scale: &Scale, touched: &[cellwall_policy::w
 fn instructions(what: &str, pods: usize) -> u64 {
     let own = std::env::current_exe().unwrap();
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*counted*"])
+        .args([
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            "--toggle-collect=*counted*",
+        ])
         .arg(Path::new(&own))
-        .args(["--exact", "compiling_costs_as_many_instructions_as_written_here", "--test-threads=1"])
+        .args([
+            "--exact",
+            "compiling_costs_as_many_instructions_as_written_here",
+            "--test-threads=1",
+        ])
         .env(COUNTED, format!("{what} {pods}"))
         .output()
         .unwrap_or_else(|error| panic!("valgrind cannot be run ({error}): run scripts/setup.sh, which installs it"));

@@ -298,12 +298,7 @@ fn pretty(value: &Value) -> Vec<u8> {
 
 /// Writes beside, and renames: whoever reads finds the file before or this one. Where things are not `still` as they were
 /// right before that, nothing is renamed, and the answer is false.
-fn replace(
-    path: &Path,
-    mut content: impl Read,
-    mode: u32,
-    still: impl FnOnce() -> bool,
-) -> Result<bool, InstallError> {
+fn replace(path: &Path, mut content: impl Read, mode: u32, still: impl FnOnce() -> bool) -> Result<bool, InstallError> {
     let beside = path.with_added_extension(BESIDE);
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &beside)(error)),
