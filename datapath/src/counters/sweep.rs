@@ -22,6 +22,9 @@ pub(crate) const PROTOCOL_FROM_END: usize = 4;
 /// Ticks beyond its idle time that a flow is left alone: a packet that saw it alive has long been counted by then.
 const SLACK: u32 = 64;
 
+/// Rests between two passes.
+const BETWEEN: u32 = 20;
+
 /// How many keys are counted in the time in which one entry is looked at.
 const KEYS: u64 = 8;
 
@@ -115,7 +118,8 @@ where
     Ok((map.map_err(failed)?, capacity))
 }
 
-/// Sweeps in a thread of its own until `stop` is set: `chunk` entries, then `rest`, and so on.
+/// Sweeps in a thread of its own until `stop` is set: `chunk` entries, then `rest`, and so on; between two passes it rests
+/// [`BETWEEN`] as long. A pass over tables full of openings that nobody answers costs some 30 ms of a processor.
 pub fn sweep_in_thread(
     place: Place,
     chunk: u64,
@@ -132,7 +136,7 @@ pub fn sweep_in_thread(
         }
     };
     std::thread::Builder::new().name("sweep".into()).spawn(move || {
-        while pause(&stop).is_continue() {
+        while (0..BETWEEN).all(|_| pause(&stop).is_continue()) {
             told(sweep(&place, chunk.max(1), |_| pause(&stop)));
         }
     })
