@@ -13,7 +13,7 @@ use crate::quote::{related, relation};
 use crate::scene::{Headers, Scene, fragment, kind};
 use crate::tables::Tables;
 use crate::tell::{NO_PEER, conclude, drops, how, outcome};
-use crate::track::{ask, established, go_on, known, open, step};
+use crate::track::{Known, ask, go_on, goes_on, known, open, step};
 use crate::verdict::{FINE, action, passing, reason, refusal};
 use crate::{arp, passed, quote, transport, who};
 
@@ -188,11 +188,11 @@ fn datagram<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene
         return conclude::<F, T>(tables, scene, h);
     }
     let is_rare = is_special::<F>(h) || h.fragment != fragment::WHOLE;
-    if way == way::UNSURE && !is_rare && established_late::<F, T, P>(tables, packet, scene, h) {
+    if way == way::UNSURE && !is_rare && goes_on_late::<F, T, P>(tables, packet, scene, h) {
         return true;
     }
     if !is_rare || rare::<F, T, P>(tables, packet, scene, h) {
-        decide::<F, T, P>(tables, packet, scene, h);
+        decide::<F, T, P>(tables, packet, scene, h, way == way::NEW);
         if h.fragment == fragment::FIRST {
             remember(tables, scene);
         }
@@ -215,10 +215,12 @@ mod way {
     pub(super) const LONG: u32 = 1;
     /// It has to be looked at closer, before its flow may be looked for.
     pub(super) const UNSURE: u32 = 2;
+    /// No flow has its key.
+    pub(super) const NEW: u32 = 3;
 }
 
-/// The way of most packets: a whole one, plainly the pod's own, of an answered flow that needs no second thought. The
-/// headers stay in registers, and nothing of them is left behind.
+/// The way of most packets: a whole one, plainly the pod's own, of a flow that needs no second thought. The headers stay
+/// in registers, and nothing of them is left behind.
 #[inline(never)]
 fn quick<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene) -> u32 {
     let mut h = Headers::default();
@@ -229,21 +231,17 @@ fn quick<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene) -
     {
         return way::UNSURE;
     }
-    match established::<F, T, P>(tables, packet, scene, &h) {
-        Some(()) => way::DONE,
-        None => way::LONG,
+    match goes_on::<F, T, P>(tables, packet, scene, &h) {
+        Known::GoesOn => way::DONE,
+        Known::Otherwise => way::LONG,
+        Known::Nothing => way::NEW,
     }
 }
 
-/// [`established`] for what the guard had to look at first.
+/// [`goes_on`] for what the guard had to look at first.
 #[inline(never)]
-fn established_late<F: Family, T: Tables, P: Packet>(
-    tables: T,
-    packet: P,
-    scene: &Scene,
-    h: &Headers<F::Address>,
-) -> bool {
-    established::<F, T, P>(tables, packet, scene, h).is_some()
+fn goes_on_late<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene, h: &Headers<F::Address>) -> bool {
+    goes_on::<F, T, P>(tables, packet, scene, h) == Known::GoesOn
 }
 
 /// Fragments, neighbour discovery, group membership, router messages. Answers whether the packet is still to be
@@ -322,13 +320,14 @@ fn guard<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Address>
     Ok(())
 }
 
-/// A packet that the fast path had no answer to: sets the outcome down.
+/// A packet that the fast path had no answer to: sets the outcome down. `is_new`: no flow has its key.
 #[inline(never)]
-fn decide<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene, h: &Headers<F::Address>) {
+fn decide<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene, h: &Headers<F::Address>, is_new: bool) {
     let mut place: Option<&'static LiveFlow> = None;
     let step = match h.kind {
         kind::ERROR if is_related::<F, T, P>(tables, packet, scene, h) => step::DONE,
         kind::ERROR | kind::MESSAGE => step::ALONE,
+        _ if is_new => step::OPEN,
         _ => known::<F, T>(tables, scene, h, &mut place),
     };
     let mut step = packet.forget(step);

@@ -77,19 +77,34 @@ const fn is_forward(flags: u32, lo: bool) -> bool {
     (flags & flow_flags::FROM_LO != 0) == lo
 }
 
-/// A packet of a live, answered flow that needs no second thought: one lookup. None where it does need one.
+/// What the tables of flows have to say about a packet that nothing else was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It goes on with its flow: it is counted, and that is all.
+    GoesOn,
+    /// Something is known under its key that needs a second thought, or nothing was looked for.
+    Otherwise,
+    /// Nothing is known under its key.
+    Nothing,
+}
+
+/// A packet of a live flow that needs no second thought: of an answered one, or the opener's in one that was not answered
+/// and that such a packet does not move to the answered ones.
 #[inline(always)]
-pub fn established<F: Family, T: Tables, P: Packet>(
-    tables: T,
-    packet: P,
-    scene: &Scene,
-    h: &Headers<F::Address>,
-) -> Option<()> {
-    if h.fragment != fragment::WHOLE || h.is_syn() {
-        return None;
+pub fn goes_on<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene, h: &Headers<F::Address>) -> Known {
+    if h.fragment != fragment::WHOLE || h.is_syn() || matches!(h.kind, kind::ERROR | kind::MESSAGE) {
+        return Known::Otherwise;
     }
-    let (key, lo) = key_of::<F, T>(tables, h)?;
-    let flow = F::flow(tables, key)?;
+    let Some((key, lo)) = key_of::<F, T>(tables, h) else {
+        return Known::Otherwise;
+    };
+    let (flow, is_answered) = match F::flow(tables, key) {
+        Some(flow) => (flow, true),
+        None => match F::opening(tables, key) {
+            Some(flow) => (flow, false),
+            None => return Known::Nothing,
+        },
+    };
     let flags = flow.flags();
     let forward = is_forward(flags, lo);
     let (own, other) = flow.interfaces(lo == scene.is_from_pod());
@@ -99,16 +114,17 @@ pub fn established<F: Family, T: Tables, P: Packet>(
         || revision != scene.generation
         || cell.action() == action::DROP
         || !is_direction(h, forward)
+        || !is_answered && (!forward || h.kind == kind::TCP)
         || FlowValue::is_expired(h.protocol, flags, flow.last_seen(), scene.tick)
     {
-        return None;
+        return Known::Otherwise;
     }
     note(scene, h, flow, flags, lo, forward);
     if !is_silent(scene, flags, other, forward) {
         count(tables, scene, cell, false, 0);
     }
     passed::note::<F, T, P>(tables, packet, scene, h, passed::toward(scene, flags, other));
-    Some(())
+    Known::GoesOn
 }
 
 /// Whether the sender's hook on this node has counted this packet.

@@ -24,7 +24,7 @@ pub struct Sizes {
     #[arg(long, default_value_t = 10_000)]
     pub rules: usize,
     /// Changes of each kind
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 60)]
     pub changes: usize,
 }
 

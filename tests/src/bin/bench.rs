@@ -27,7 +27,7 @@ struct Args {
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
     /// Changes of each kind, in the part about policy
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 60)]
     changes: usize,
     /// File to write the page to
     #[arg(long)]
@@ -69,18 +69,27 @@ fn main() -> anyhow::Result<()> {
     if args.wants("traffic") || args.wants("runs") {
         packets(&args, &mut page)?;
     }
+    let mut failed = None;
     if args.wants("policy") {
         eprintln!("changes of policy");
-        let mut figures = replaced(args.rounds)?;
-        figures.extend(policy(&[1_000, 10_000, 100_000], args.changes)?);
-        page.figures.push(("Changes of policy".to_owned(), figures));
+        match changes(&args) {
+            Ok(figures) => page.figures.push(("Changes of policy".to_owned(), figures)),
+            // What was measured before is told all the same.
+            Err(error) => failed = Some(error),
+        }
     }
     let text = page.markdown(&Place::here()?);
     print!("{text}");
     if let Some(path) = &args.page {
         std::fs::write(path, text)?;
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+fn changes(args: &Args) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = replaced(args.rounds)?;
+    figures.extend(policy(&[1_000, 10_000, 100_000], args.changes)?);
+    Ok(figures)
 }
 
 /// Traffic under every filter, then single runs on the agents that are there.
