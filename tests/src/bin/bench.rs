@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cellwall_policy::generate::Dice;
-use cellwall_tests::bench::{Column, Filter, Page, Place, Row, Sizes, Stand, policy, replaced, runs};
+use cellwall_tests::bench::{Column, Figure, Filter, Page, Place, Row, Sizes, Stand, policy, replaced, runs};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
