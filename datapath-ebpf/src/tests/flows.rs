@@ -39,6 +39,56 @@ fn replies_pass_where_the_direction_alone_would_not() {
 }
 
 #[test]
+fn case_25_an_answered_flow_lets_nothing_pass_from_an_address_that_is_the_pods_no_more() {
+    let world = World::new();
+    established(&world);
+    world.set(|memory| {
+        let mut record = *memory.endpoints[&0];
+        record.v4 = word4([192, 0, 2, 11]);
+        memory
+            .endpoints
+            .insert(0, std::boxed::Box::leak(std::boxed::Box::new(record)));
+    });
+    assert!(!world.from_a(&ack()));
+    assert_eq!(world.refusal(), reason::SPOOFED);
+    assert!(world.to(IF_A, UPLINK, &tcp4(V4_OUT, V4_A, (80, 40_000), ACK)));
+}
+
+#[test]
+fn case_11_an_answered_flow_lets_no_tunnel_to_a_node_pass() {
+    let world = World::new();
+    let node = [203, 0, 113, 20];
+    world.set(|memory| memory.address4(word4(node), NODE, 0, 0));
+    for port in [4789, 8472, 6081, 4790] {
+        assert!(world.to(IF_A, UPLINK, &udp4(node, V4_A, (port, 1000))));
+        // As if an answer had passed while a rule named the tunnel.
+        world.set(|memory| {
+            let opened: std::vec::Vec<_> = memory.opening4.drain().collect();
+            memory.flows4.extend(opened);
+        });
+        let passes = world.from_a(&udp4(V4_A, node, (1000, port)));
+        assert_eq!(passes, port == 4790, "{port}");
+        assert!(passes || world.refusal() == reason::TUNNEL);
+    }
+}
+
+#[test]
+fn datagrams_that_nobody_answers_go_on_with_their_flow_and_open_it_once() {
+    let world = World::new();
+    for _ in 0..3 {
+        assert!(world.from_a(&udp4(V4_A, V4_OUT, (1000, 53))));
+    }
+    assert_eq!((world.flows(), world.packets(hook::FROM_POD, PASS, false)), (1, 3));
+    assert_eq!(world.0.0.borrow().opening4.len(), 1);
+    // The answer moves it, and takes the long way for that.
+    assert!(world.to(IF_A, UPLINK, &udp4(V4_OUT, V4_A, (53, 1000))));
+    assert_eq!(world.0.0.borrow().flows4.len(), 1);
+    // What opened in the other direction is another flow's packet here: it is judged.
+    world.rule(INGRESS_A, WORLD, DROP);
+    assert!(!world.to(IF_A, UPLINK, &udp4(V4_OUT, V4_A, (54, 1000))));
+}
+
+#[test]
 fn case_39_only_a_completed_handshake_leaves_the_table_of_openings() {
     let world = World::new();
     assert!(world.from_a(&syn()));
