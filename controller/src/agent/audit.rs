@@ -30,8 +30,6 @@ const PACKETS: usize = 24;
 const SHARE: u32 = 9;
 /// Longest rest, so that what is wrong is found within 10 s.
 const LONGEST: Duration = Duration::from_secs(4);
-/// Niceness of the thread.
-const MODEST: i32 = 10;
 /// After this long without a look that counts the loop looks for itself.
 const OVERDUE: Duration = Duration::from_secs(6);
 /// After the double could not be loaded it is tried again this much later.
@@ -129,9 +127,6 @@ pub(super) fn start(
             again: Instant::now(),
             dice: Dice::new(seed()),
         };
-        // What waits for the processor goes first: this thread takes what is left over, and about a tenth where nothing
-        // is. The kernel refuses nobody who asks for less.
-        let _modest = rustix::process::nice(MODEST);
         let mut rest = REST;
         while !stop.load(Ordering::Relaxed) {
             std::thread::sleep(rest);
