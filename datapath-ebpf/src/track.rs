@@ -1,4 +1,5 @@
 //! Flows: one canonical key for both directions, unanswered ones apart from answered ones, re-judged by generation.
+// Long because: one table of states has one room; its parts are the steps of a packet, in their order.
 
 use cellwall_datapath_common::record::event;
 use cellwall_datapath_common::{Cell, FlowValue, flow_flags};
