@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cellwall_controller::lab::{Outcome, Server, Wiring};
@@ -209,6 +210,27 @@ fn said(cluster: &Cluster, words: &[&str]) -> (i32, String) {
     (output.status.code().unwrap_or(-1), text)
 }
 
+/// As [`status`], while somebody scrapes the metrics all the time: who asks must not be who the state turns for, with
+/// nothing done about it.
+fn scraped(cluster: &Cluster, usual: Duration, fits: impl Fn(&Value) -> bool) -> (Duration, Value) {
+    let over = AtomicBool::new(false);
+    let netns = cluster.netns("node");
+    std::thread::scope(|scope| {
+        let scraper = scope.spawn(|| {
+            let mut scrapes = 0;
+            while !over.load(Ordering::Relaxed) {
+                cellwall_tests::scrape(&netns, "127.0.0.1:9469").expect("the agent tells its metrics");
+                scrapes += 1;
+            }
+            scrapes
+        });
+        let found = status(cluster, usual, fits);
+        over.store(true, Ordering::Relaxed);
+        assert!(scraper.join().expect("the scraper ends") > 0);
+        found
+    })
+}
+
 #[test]
 fn with_manual_recovery_drops_act_as_alerts_after_a_fault_until_someone_confirms() {
     let mut cluster = running();
@@ -227,7 +249,7 @@ fn with_manual_recovery_drops_act_as_alerts_after_a_fault_until_someone_confirms
         Outcome::Silence,
         "it enforces as long as it is Abnormal"
     );
-    let (_, waiting) = status(&cluster, NORMAL, |status| state(status) == "NormalToBeConfirmed");
+    let (_, waiting) = scraped(&cluster, NORMAL, |status| state(status) == "NormalToBeConfirmed");
     assert!(message(&waiting).contains("cellwall confirm --generation"), "{waiting}");
     assert_eq!(said(&cluster, &["intercept-status"]).0, 2);
     assert_eq!(cluster.tcp("a", to), Outcome::Answered);
@@ -275,7 +297,7 @@ fn cluster_defense_confirms_a_generation() {
     assert_eq!(state(&still), "NormalToBeConfirmed", "{still}");
     let generation = still["generation_realised"].as_u64().expect("a number");
     cluster.save("defense.yaml", &confirming(generation));
-    let (_, normal) = status(&cluster, FOUND, |status| state(status) == "Normal");
+    let (_, normal) = scraped(&cluster, FOUND, |status| state(status) == "Normal");
     let last = normal["transitions"]
         .as_array()
         .and_then(|all| all.last())

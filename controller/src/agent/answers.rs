@@ -28,12 +28,9 @@ impl Core {
             }
             Request::Rules => self.rules(),
             Request::Objects => Ok(listing::objects(&self.world)),
-            Request::Status => {
-                self.tell();
-                serde_json::to_value(self.report())
-                    .map(|value| vec![value])
-                    .map_err(|e| e.to_string())
-            }
+            Request::Status => serde_json::to_value(self.tell().as_ref())
+                .map(|value| vec![value])
+                .map_err(|e| e.to_string()),
             Request::Refused { pod } => self.refused_of(pod),
             Request::Confirm { generation, by } => {
                 let confirmed = self.confirm(*generation, by.as_deref().unwrap_or("somebody"))?;
@@ -90,7 +87,7 @@ impl Core {
 
     /// The metrics, as the kernel and the agent have them now.
     pub(super) fn scrape(&mut self) -> String {
-        let report = self.report();
+        let report = self.tell();
         let mut scrape = Scrape {
             generation_wanted: report.generation_wanted,
             generation_realised: report.generation_realised,
@@ -135,8 +132,8 @@ impl Core {
             };
             scrape.rules.push((labels, totals(counter)));
         }
-        let fill = report.maps.into_iter();
-        scrape.maps = fill.map(|one| (one.map, one.used, one.capacity)).collect();
+        let fill = report.maps.iter();
+        scrape.maps = fill.map(|one| (one.map.clone(), one.used, one.capacity)).collect();
         if let Ok(events) = counters::events(self.instance.maps()) {
             for (name, value) in [
                 ("FLOWS", events.flows_full),

@@ -92,6 +92,8 @@ pub(super) struct Core {
     /// What looks at the kernel found.
     pub(super) audit: Knowledge,
     pub(super) recovery: Recovery,
+    /// Whether Drop rules acted as Alert, for want of a confirmation, when the policy was last realised.
+    waited: bool,
     /// What the kernel was found to have.
     pub(super) features: Features,
     reports: watch::Sender<Option<Arc<Report>>>,
@@ -129,6 +131,7 @@ impl Core {
         } else {
             Source::Files(documents::Source::open(&instance.state_dir()))
         };
+        let recovery = Recovery::open(&instance.state_dir());
         Ok(Self {
             node,
             source,
@@ -137,7 +140,8 @@ impl Core {
             guarded: realiser.image().attached().map(|(ifindex, _)| ifindex).collect(),
             faults: Faults::default(),
             audit: Knowledge::default(),
-            recovery: Recovery::open(&instance.state_dir()),
+            waited: recovery.is_waiting(),
+            recovery,
             features: Features::probe(),
             netlink: Links::open().context("interfaces cannot be listed")?,
             locals: Locals::default(),
@@ -311,6 +315,7 @@ impl Core {
         }
         self.realiser.want(update.changes);
         self.realiser.want_switches(self.switches(), self.sample.one_in());
+        self.waited = self.recovery.is_waiting();
         match self.realiser.realise(self.instance.maps_mut()) {
             Ok(report) => {
                 self.fresh = false;
@@ -377,17 +382,18 @@ impl Core {
         }
     }
 
-    pub(super) fn tell(&mut self) {
-        let waited = self.recovery.is_waiting();
+    /// Tells how the node stands, and answers what was told. Whatever follows from it is in force by then: Drop rules
+    /// drop again, or act as Alert.
+    pub(super) fn tell(&mut self) -> Arc<Report> {
         let mut report = self.report();
-        if self.recovery.is_waiting() != waited && !self.fresh {
-            // Drop rules drop again, or act as Alert from now on.
+        if self.recovery.is_waiting() != self.waited && !self.fresh {
             self.realise(&[], &[]);
             report = self.report();
         }
         let report = Arc::new(report);
         self.reports.send_replace(Some(report.clone()));
-        self.publish(report);
+        self.publish(report.clone());
+        report
     }
 }
 

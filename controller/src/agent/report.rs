@@ -40,6 +40,8 @@ impl Lately {
 }
 
 impl Core {
+    /// How the node stands now. The state may turn with it, and what follows from that is realised by [`Core::tell`] alone:
+    /// nobody else asks for this.
     pub(super) fn report(&mut self) -> Report {
         let (attached, programs, pods_alone) = self.programs_attached();
         let conditions = vec![
