@@ -85,6 +85,8 @@ pub struct Scrape {
     pub maps_refused: Vec<(String, u64)>,
     /// Unanswered flows that made room for newer ones.
     pub evicted: u64,
+    /// Answered flows whose pod held its share of their tables.
+    pub flows_over_quota: u64,
     /// What became of records.
     pub records: RecordScrape,
     /// State of the node.
@@ -182,6 +184,13 @@ fn maps(registry: &mut Registry, scrape: &Scrape) {
         add(&refused, &MapLabels { map: map.clone() }, *count);
     }
     registry.register("map_full", "Entries that found no room in a flow table", refused);
+    let over_quota = Counter::<u64>::default();
+    over_quota.inc_by(scrape.flows_over_quota);
+    registry.register(
+        "flows_over_quota",
+        "Answered flows whose pod held its share of the flow tables",
+        over_quota,
+    );
     let evicted = Family::default();
     let openings = MapLabels {
         map: "OPENING".to_owned(),

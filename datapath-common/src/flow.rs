@@ -84,6 +84,17 @@ pub mod flow_flags {
 }
 
 impl FlowValue {
+    /// The pod on whose account the flow is, by interface: the one that opened it, else the one that answered.
+    #[inline(always)]
+    pub const fn account(flags: u32, lo_ifindex: u32, hi_ifindex: u32) -> u32 {
+        let (opener, other) = if flags & flow_flags::FROM_LO != 0 {
+            (lo_ifindex, hi_ifindex)
+        } else {
+            (hi_ifindex, lo_ifindex)
+        };
+        if opener != 0 { opener } else { other }
+    }
+
     /// Whether TCP is over: a RST, or a FIN of both ends.
     #[inline(always)]
     pub const fn is_closing(flags: u32) -> bool {

@@ -22,6 +22,9 @@ pub const SPANS: u32 = 524_288;
 pub const RULES: u32 = 32_768;
 /// Answered flows per family.
 pub const FLOWS: u32 = 524_288;
+/// Answered flows, of both families together, that one pod's openings may fill; for flows opened off the node the pod that
+/// answered. A quarter of a family's table, so that no pod alone leaves none for the others.
+pub const FLOW_QUOTA: u32 = FLOWS / 4;
 /// Unanswered flows per family.
 pub const OPENING: u32 = 65_536;
 /// Fragment trains remembered.

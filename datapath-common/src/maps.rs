@@ -45,6 +45,12 @@ pub const REFUSED_NEXT: &str = "REFUSED_NEXT";
 pub const FLOWS4: &str = "FLOWS4";
 /// The same over IPv6.
 pub const FLOWS6: &str = "FLOWS6";
+/// Hash of interface index to `u64`: how many answered flows were entered on account of that pod
+/// ([`crate::FlowValue::account`]), written by the programs.
+pub const ENTERED: &str = "ENTERED";
+/// Hash of interface index to `u64`: how many of those are gone, as the agent last reckoned. What is left of `ENTERED`
+/// less this is held against [`crate::limits::FLOW_QUOTA`]; both wrap.
+pub const GONE: &str = "GONE";
 /// LRU hash of [`crate::FlowKey4`] to [`crate::FlowValue`]: flows not answered yet.
 pub const OPENING4: &str = "OPENING4";
 /// The same over IPv6.

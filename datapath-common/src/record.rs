@@ -107,6 +107,8 @@ pub mod event {
     pub const OPENED: u32 = 12;
     /// Flows that left the table of the unanswered because they were answered.
     pub const ANSWERED: u32 = 13;
+    /// Answered flows whose pod holds [`crate::limits::FLOW_QUOTA`] already.
+    pub const FLOWS_QUOTA: u32 = 14;
     /// Number of indices.
     pub const COUNT: u32 = LOST + 4 * REASONS;
 

@@ -74,6 +74,10 @@ static FLOWS4: HashMap<Key4, FlowValue> = HashMap::with_max_entries(limits::FLOW
 #[map]
 static FLOWS6: HashMap<Key6, FlowValue> = HashMap::with_max_entries(limits::FLOWS, SPARSE);
 #[map]
+static ENTERED: HashMap<u32, u64> = HashMap::with_max_entries(limits::ENDPOINTS, SPARSE);
+#[map]
+static GONE: HashMap<u32, u64> = HashMap::with_max_entries(limits::ENDPOINTS, SPARSE);
+#[map]
 static OPENING4: LruHashMap<Key4, FlowValue> = LruHashMap::with_max_entries(limits::OPENING, 0);
 #[map]
 static OPENING6: LruHashMap<Key6, FlowValue> = LruHashMap::with_max_entries(limits::OPENING, 0);
@@ -138,10 +142,10 @@ fn add(counter: Option<*mut Counter>, flows: u64, bytes: u32, now: u64) {
     }
 }
 
-/// Adds one atomically. The compiler offers no such thing for this target; the instruction is in every kernel.
+/// Adds one atomically to an element of a map. The compiler offers no such thing for this target; the instruction is in every kernel.
 #[inline(always)]
 fn one_more(counter: *mut u64) {
-    // SAFETY: an element of an array map, 8-byte aligned; the instruction touches nothing else.
+    // SAFETY: an element of a map, 8-byte aligned; the instruction touches nothing else.
     unsafe {
         core::arch::asm!("lock *(u64 *)({at} + 0) += {one}", at = in(reg) counter, one = in(reg) 1_u64);
     }
@@ -286,6 +290,21 @@ impl Tables for Maps {
     #[inline(always)]
     fn open6(self, key: &Key6, value: &FlowValue) -> Result<(), Full> {
         self.opening(OPENING6.insert(key, value, u64::from(BPF_NOEXIST)))
+    }
+
+    #[inline(always)]
+    fn held(self, ifindex: u32) -> u64 {
+        let number = |value: Option<*const u64>| copy(value).unwrap_or(0);
+        number(ENTERED.get_ptr(&ifindex)).wrapping_sub(number(GONE.get_ptr(&ifindex)))
+    }
+
+    #[inline(always)]
+    fn hold(self, ifindex: u32) {
+        match ENTERED.get_ptr_mut(&ifindex) {
+            Some(entered) => one_more(entered),
+            // Another CPU's may have been first: then one is not counted until the agent reckons anew.
+            None => drop(ENTERED.insert(&ifindex, &1, u64::from(BPF_NOEXIST))),
+        }
     }
 
     #[inline(always)]

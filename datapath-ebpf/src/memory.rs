@@ -40,6 +40,8 @@ pub struct Memory {
     pub flows6: HashMap<Key6, &'static LiveFlow>,
     pub opening4: HashMap<Key4, &'static LiveFlow>,
     pub opening6: HashMap<Key6, &'static LiveFlow>,
+    /// Answered flows on each pod's account.
+    pub held: HashMap<u32, u64>,
     /// What is left of forgotten flows, to be used again: who runs packets without end must not leak without end.
     pub spare: Vec<&'static LiveFlow>,
     /// Room in the tables of answered, and of unanswered flows and trains.
@@ -77,6 +79,7 @@ impl Default for Memory {
             flows6: HashMap::default(),
             opening4: HashMap::default(),
             opening6: HashMap::default(),
+            held: HashMap::default(),
             spare: Vec::new(),
             room: usize::MAX,
             opening_room: usize::MAX,
@@ -104,6 +107,7 @@ impl Memory {
         self.spare.extend(flows4.map(|(_, flow)| flow));
         let flows6 = self.flows6.drain().chain(self.opening6.drain());
         self.spare.extend(flows6.map(|(_, flow)| flow));
+        self.held.clear();
     }
 
     /// Enters an endpoint under `slot` for its interface.
@@ -336,6 +340,14 @@ impl Tables for Shared {
             *key,
             value,
         )
+    }
+
+    fn held(self, ifindex: u32) -> u64 {
+        self.0.borrow().held.get(&ifindex).copied().unwrap_or(0)
+    }
+
+    fn hold(self, ifindex: u32) {
+        *self.0.borrow_mut().held.entry(ifindex).or_default() += 1;
     }
 
     fn opened4(self, key: &Key4) {

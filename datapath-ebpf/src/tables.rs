@@ -43,6 +43,10 @@ pub trait Tables: Copy {
     /// Enters an unanswered flow; one that is there already stays: another CPU has judged the same.
     fn open4(self, key: &Key4, value: &FlowValue) -> Result<(), Full>;
     fn open6(self, key: &Key6, value: &FlowValue) -> Result<(), Full>;
+    /// Answered flows on a pod's account, by its interface.
+    fn held(self, ifindex: u32) -> u64;
+    /// One more of them.
+    fn hold(self, ifindex: u32);
     fn opened4(self, key: &Key4);
     fn opened6(self, key: &Key6);
     fn train(self, key: &TrainKey) -> Option<FragmentValue>;

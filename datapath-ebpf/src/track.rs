@@ -2,7 +2,7 @@
 // Long because: one table of states has one room; its parts are the steps of a packet, in their order.
 
 use cellwall_datapath_common::record::event;
-use cellwall_datapath_common::{Cell, FlowValue, flow_flags};
+use cellwall_datapath_common::{Cell, FlowValue, flow_flags, limits};
 
 use crate::family::Family;
 use crate::guard::is_to_itself;
@@ -368,7 +368,8 @@ pub fn go_on<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Addr
 }
 
 /// Moves a flow to the answered ones: at the responder's first packet, for TCP at the initiator's first packet after
-/// that, so that a flood of SYNs to an open port fills nothing but the table of the unanswered.
+/// that, so that a flood of SYNs to an open port fills nothing but the table of the unanswered. One whose pod has its share
+/// of them already, or for which there is no room, stays where it is and is tried again with its next packet.
 #[inline(always)]
 fn promote<F: Family, T: Tables>(tables: T, h: &Headers<F::Address>, key: &F::Key, flow: &LiveFlow, forward: bool) {
     let flags = flow.flags();
@@ -381,7 +382,13 @@ fn promote<F: Family, T: Tables>(tables: T, h: &Headers<F::Address>, key: &F::Ke
     if !ready || F::flow(tables, key).is_some() {
         return;
     }
-    if F::answer(tables, key, &flow.value()).is_ok() {
+    let value = flow.value();
+    let account = FlowValue::account(value.flags, value.lo_ifindex, value.hi_ifindex);
+    // Less than none, while the agent reckons, is none.
+    if tables.held(account).cast_signed() >= i64::from(limits::FLOW_QUOTA) {
+        tables.count_event(event::FLOWS_QUOTA);
+    } else if F::answer(tables, key, &value).is_ok() {
+        tables.hold(account);
         F::opened(tables, key);
     } else {
         tables.count_event(event::FLOWS_FULL);

@@ -41,6 +41,8 @@ pub struct Events {
     pub sent: [u64; 3],
     /// Answered flows that found their table full.
     pub flows_full: u64,
+    /// Answered flows whose pod held its share already.
+    pub flows_quota: u64,
     /// Unanswered flows that could not be entered.
     pub opening_full: u64,
     /// Values whose seal never fitted.
@@ -126,6 +128,7 @@ pub fn events(kernel: &impl Reads) -> Result<Events, KernelError> {
         lost: by_action,
         sent: sent(kernel)?,
         flows_full: read(event::FLOWS_FULL)?,
+        flows_quota: read(event::FLOWS_QUOTA)?,
         opening_full: read(event::OPENING_FULL)?,
         torn: read(event::TORN)?,
         no_endpoint: read(event::NO_ENDPOINT)?,
@@ -179,6 +182,30 @@ pub fn refused_at(kernel: &impl Reads, interfaces: &BTreeMap<u32, u64>) -> Resul
     }
     last.sort_by_key(|one| one.time);
     Ok(last)
+}
+
+/// Answered flows on each pod's account, by its interface, as the programs reckon: too few or too many by those that came
+/// and went since the last pass of the sweep.
+pub fn held(kernel: &impl Reads) -> Result<BTreeMap<u32, u64>, KernelError> {
+    let mut held = accounts(kernel, MapName::Entered)?;
+    for (ifindex, gone) in accounts(kernel, MapName::Gone)? {
+        let entered = held.entry(ifindex).or_default();
+        *entered = entered.wrapping_sub(gone);
+    }
+    // Less than none, for a moment, is none.
+    held.retain(|_, held| held.cast_signed() > 0);
+    Ok(held)
+}
+
+/// A map of counts by interface.
+fn accounts(kernel: &impl Reads, map: MapName) -> Result<BTreeMap<u32, u64>, KernelError> {
+    let mut accounts = BTreeMap::new();
+    kernel.visit(map, &mut |ifindex, count| {
+        if let (Ok(ifindex), Ok(count)) = (ifindex.try_into(), count.try_into()) {
+            accounts.insert(u32::from_ne_bytes(ifindex), u64::from_ne_bytes(count));
+        }
+    })?;
+    Ok(accounts)
 }
 
 /// Hands over every flow: answered ones and, where `opening` says so, those that nobody answered yet.

@@ -183,6 +183,7 @@ impl Encoder {
         self.draw_addresses(draft, wanted);
         self.draw_prefixes(draft, wanted);
         self.draw_service_ports(draft, wanted);
+        draft.finish_claimed();
         if wanted.full {
             self.draw_broken(draft);
         }

@@ -39,6 +39,7 @@ use anchors::Anchors;
 use build::Build;
 
 use crate::attach::{AttachError, HOOKS, Hook, Mechanism};
+use crate::port::KernelError;
 
 /// Why an instance cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,9 @@ pub enum OpenError {
         /// Why not.
         source: MapError,
     },
+    /// A map that is open does not answer.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// The object cannot be read, or its maps cannot be made.
     #[error("the eBPF object cannot be loaded")]
     Object(#[source] EbpfError),

@@ -137,6 +137,8 @@ impl SelfTest {
             MapName::Flows6,
             MapName::Opening4,
             MapName::Opening6,
+            MapName::Entered,
+            MapName::Gone,
             MapName::Fragments,
         ]
         .into_iter()

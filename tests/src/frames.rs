@@ -11,5 +11,5 @@ pub(crate) mod wiring;
 
 pub use cellwall_frames::{Expected, Places, Reason, Sender, Shot, corpus, make, reference};
 pub use range::Range;
-pub(crate) use tap::link;
+pub use tap::link;
 pub use tap::{Heard, Tap, link_address};

@@ -11,7 +11,8 @@ use cellwall_datapath::kernel::OBJECT;
 use cellwall_datapath_common::policy::{PEER_PLAIN, digest2, switches};
 use cellwall_datapath_common::record::{event, reason_index};
 use cellwall_datapath_common::{
-    Active, Cell, Counter, EndpointRecord, FlowKey4, FlowValue, PeerKey, TableValue, Versioned, flow_flags, maps,
+    Active, Cell, Counter, EndpointRecord, FlowKey4, FlowValue, PeerKey, TableValue, Versioned, flow_flags, limits,
+    maps,
 };
 use cellwall_datapath_ebpf::verdict::{action, reason};
 use namespaces::{Node, succeeds};
@@ -287,6 +288,46 @@ fn case_40_with_all_tables_full_every_packet_is_judged_by_policy() {
     );
     let flows: HashMap<_, FlowKey4, FlowValue> = HashMap::try_from(object.map(maps::FLOWS4).unwrap()).unwrap();
     assert_eq!(flows.iter().count(), usize::from(ROOM));
+}
+
+#[test]
+fn case_39_in_the_loaded_programs_a_pod_gets_its_share_of_answered_flows_and_no_more() {
+    let mut object = loaded();
+    let ends = |number: u16| ((POD, 40_000 + number), (OUTSIDE, 80));
+    let open = |object: &mut Ebpf, number: u16| {
+        let (pod, outside) = ends(number);
+        for (program, frame) in [
+            (maps::FROM_POD, tcp(pod, outside, SYN)),
+            (maps::TO_POD, tcp(outside, pod, SYN | ACK)),
+            (maps::FROM_POD, tcp(pod, outside, ACK)),
+            (maps::TO_POD, tcp(outside, pod, ACK)),
+        ] {
+            assert_eq!(run(object, program, &frame), NEXT, "connection {number}");
+        }
+    };
+    let count = |object: &mut Ebpf, map: &str| {
+        let counts: HashMap<_, u32, u64> = HashMap::try_from(object.map(map).unwrap()).unwrap();
+        counts.iter().collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    open(&mut object, 0);
+    let [(pod, 1)] = count(&mut object, maps::ENTERED)[..] else {
+        panic!("{:?}", count(&mut object, maps::ENTERED));
+    };
+    // All but three of its share are there: as many as it entered, but for those that are gone.
+    let share = u64::from(limits::FLOW_QUOTA);
+    let mut write = |map: &str, value: u64| {
+        let mut counts: HashMap<_, u32, u64> = HashMap::try_from(object.map_mut(map).unwrap()).unwrap();
+        counts.insert(pod, value, 0).unwrap();
+    };
+    write(maps::ENTERED, share + 7);
+    write(maps::GONE, 10);
+    (1..=10).for_each(|number| open(&mut object, number));
+    assert_eq!(count(&mut object, maps::ENTERED), [(pod, share + 10)]);
+    let flows: HashMap<_, FlowKey4, FlowValue> = HashMap::try_from(object.map(maps::FLOWS4).unwrap()).unwrap();
+    assert_eq!(flows.iter().count(), 4);
+    let events: PerCpuArray<_, u64> = PerCpuArray::try_from(object.map(maps::EVENT_COUNTERS).unwrap()).unwrap();
+    let over = events.get(&event::FLOWS_QUOTA, 0).unwrap().iter().sum::<u64>();
+    assert_eq!(over, 7);
 }
 
 #[test]

@@ -163,12 +163,24 @@ fn case_38_the_sweep_deletes_what_is_over_and_nothing_else() {
         key.extend_from_slice(&port.to_be_bytes());
         key.extend_from_slice(&[0, 53, 17, 0, 0, 0]);
         let last_seen = if port % 3 == 0 { now } else { old };
-        let value = [1, 0, last_seen, 1, 0, 0, flow_flags::ANSWERED, 0]
+        // Opened by a pod at interface 7, or by one off the node and answered by the pod at 8.
+        let (lo, hi, from) = if port % 2 == 0 {
+            (7, 8, flow_flags::FROM_LO)
+        } else {
+            (8, 0, 0)
+        };
+        let value = [1, 0, last_seen, 1, lo, hi, flow_flags::ANSWERED | from, 0]
             .map(u32::to_ne_bytes)
             .concat();
         entries.push(&key, &value);
     }
     instance.maps_mut().update(&entries).unwrap();
+    let mut entered = Entries::new(MapName::Entered);
+    for (ifindex, count) in [(7_u32, 1_000_u64), (9, 40)] {
+        entered.push(&ifindex.to_ne_bytes(), &count.to_ne_bytes());
+    }
+    instance.maps_mut().update(&entered).unwrap();
+    assert_eq!(counters::held(instance.maps()).unwrap(), [(7, 1_000), (9, 40)].into());
     let mut pauses = 0;
     let swept = counters::sweep(&place, 7, |_| {
         pauses += 1;
@@ -180,6 +192,9 @@ fn case_38_the_sweep_deletes_what_is_over_and_nothing_else() {
     let mut left = 0;
     counters::flows(instance.maps(), false, |_| left += 1).unwrap();
     assert_eq!(left, 20);
+    assert_eq!(counters::held(instance.maps()).unwrap(), [(7, 10), (8, 10)].into());
+    let written = instance.maps().lookup(MapName::Entered, &9_u32.to_ne_bytes());
+    assert_eq!(written.unwrap(), None, "of a pod without flows nothing is kept");
     let ended = counters::sweep(&place, 7, |_| ControlFlow::Break(())).unwrap();
     assert!(ended.seen <= 7, "a pass that is ended does no more work: {ended:?}");
 }

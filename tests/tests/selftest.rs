@@ -84,6 +84,8 @@ fn trace(live: &Live) -> (String, BTreeMap<MapName, usize>) {
         MapName::Flows6,
         MapName::Opening4,
         MapName::Opening6,
+        MapName::Entered,
+        MapName::Gone,
         MapName::Fragments,
         MapName::Refused,
         MapName::RefusedNext,

@@ -142,6 +142,7 @@ impl Core {
             ] {
                 scrape.maps_refused.push((name.to_owned(), value));
             }
+            scrape.flows_over_quota = events.flows_quota;
         }
         scrape.records = self.scrape_records();
         metrics::render(&scrape, &self.applies, &self.startups)

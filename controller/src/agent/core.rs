@@ -83,6 +83,8 @@ pub(super) struct Core {
     pub(super) losses: Lately,
     /// Answered flows, and unanswered ones, that could not be entered.
     pub(super) unentered: Lately,
+    /// Answered flows whose pod held its share.
+    pub(super) over_quota: Lately,
     /// Unanswered flows that made room for newer ones.
     pub(super) evictions: Lately,
     /// Interfaces that had our programs when they were last looked at.
@@ -165,6 +167,7 @@ impl Core {
             alerts: Arc::new(Alerts::new(instance.state_dir(), args.alerts_size)),
             losses: Lately::default(),
             unentered: Lately::default(),
+            over_quota: Lately::default(),
             evictions: Lately::default(),
             reports,
         })

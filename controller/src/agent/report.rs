@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use cellwall_datapath::abi::limits;
 use cellwall_datapath::attach::Hook;
 use cellwall_datapath::counters;
 use cellwall_policy::diagnostic::Problem;
@@ -355,6 +356,16 @@ impl Core {
             );
             return Condition::new(kind, false, "FlowsFull", message);
         }
+        if self.over_quota.grows(events.flows_quota) {
+            let message = format!(
+                "{} flows of pods that hold {} answered ones each, the last within a minute ({}); they stay among the unanswered, \
+                 where newer ones may take their place: look at what these pods do (`cellwall flows`)",
+                events.flows_quota,
+                limits::FLOW_QUOTA,
+                self.at_their_quota(),
+            );
+            return Condition::new(kind, false, "FlowsFull", message);
+        }
         let evicted = self.accounts.evicted.load(Ordering::Relaxed);
         let flood = if self.evictions.grows(evicted) {
             format!(
@@ -370,6 +381,29 @@ impl Core {
             "RoomLeft",
             format!("every map is below {NEARLY_FULL} %{flood}"),
         )
+    }
+
+    /// The pods that hold as many answered flows as one may, by name.
+    fn at_their_quota(&self) -> String {
+        let held = counters::held(self.instance.maps()).unwrap_or_default();
+        let full = held.iter().filter(|(_, held)| **held >= limits::FLOW_QUOTA.into());
+        let names: Vec<String> = full
+            .map(|(ifindex, _)| {
+                let link = self.locals.links.iter().find(|link| link.ifindex == *ifindex);
+                let pod = link
+                    .and_then(|link| link.pod.as_ref())
+                    .and_then(|uid| self.world.pods().find(|pod| pod.uid == *uid));
+                pod.map_or_else(
+                    || format!("interface {ifindex}"),
+                    |pod| format!("{}/{}", pod.namespace, pod.name),
+                )
+            })
+            .collect();
+        if names.is_empty() {
+            "none now".to_owned()
+        } else {
+            names.join(", ")
+        }
     }
 }
 

@@ -86,6 +86,7 @@ fn every_name_that_dashboards_read_is_there() {
         "cellwall_map_entries{map=\"POLICY\"} 1",
         "cellwall_map_capacity{map=\"POLICY\"} 2",
         "cellwall_map_full_total{",
+        "cellwall_flows_over_quota_total 0",
         "cellwall_map_evicted_total{map=\"OPENING\"} 0",
         "cellwall_records_lost_total{reason=\"sink\"} 0",
         "cellwall_records_given_total{verdict=\"DROP\"} 0",

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use cellwall_datapath_common::flow_flags::{ADOPTED, ANSWERED, FIN_HI, FIN_LO, FROM_LO, LATE, RESET_HI, RESET_LO};
 use cellwall_datapath_common::policy::PEER_NONE;
-use cellwall_datapath_common::{Active, Cell, FlowValue, TICK_SHIFT, hook, record::event};
+use cellwall_datapath_common::{Active, Cell, FlowValue, TICK_SHIFT, hook, limits, record::event};
 
 use super::frames::*;
 use super::world::*;
@@ -144,6 +144,56 @@ fn what_comes_again_before_the_handshake_ends_promotes_nothing() {
     assert!(world.from_a(&tcp4(V4_A, V4_OUT, PORTS, SYN)));
     assert!(world.from_a(&tcp4(V4_A, V4_OUT, PORTS, ACK)), "nobody answered");
     assert_eq!(answered(&world), 0);
+}
+
+#[test]
+fn a_pod_that_holds_its_share_of_answered_flows_gets_no_more_and_others_do() {
+    let quota = u64::from(limits::FLOW_QUOTA);
+    let hold = |world: &World, count| {
+        world.set(|memory| {
+            memory.held.insert(IF_A, count);
+        });
+    };
+    let world = World::new();
+    hold(&world, quota);
+    open(&world, V4_OUT);
+    assert_eq!((answered(&world), happened(&world, event::FLOWS_QUOTA)), (0, 1));
+    assert!(world.from_a(&tcp4(V4_A, V4_OUT, PORTS, ACK)), "it goes on all the same");
+    assert!(world.to(IF_A, UPLINK, &tcp4(V4_OUT, V4_A, BACK, ACK)));
+    assert_eq!((answered(&world), happened(&world, event::FLOWS_QUOTA)), (0, 2));
+    // One less, and the next packet moves it.
+    hold(&world, quota - 1);
+    assert!(world.from_a(&tcp4(V4_A, V4_OUT, PORTS, ACK)));
+    assert_eq!((answered(&world), world.0.0.borrow().held[&IF_A]), (1, quota));
+}
+
+#[test]
+fn a_flow_is_on_the_account_of_the_pod_that_opened_it_or_else_of_the_one_that_answered() {
+    let (there, back) = ((1000, 53), (53, 1000));
+    let held = |world: &World, of: u32| world.0.0.borrow().held.get(&of).copied();
+    for outside in OUTSIDE {
+        let world = World::new();
+        assert!(world.to(IF_A, UPLINK, &udp4(outside, V4_A, there)) && world.from_a(&udp4(V4_A, outside, back)));
+        assert_eq!(
+            (answered(&world), held(&world, IF_A), held(&world, 0)),
+            (1, Some(1), None)
+        );
+    }
+    let (ask, answer) = (udp4(V4_A, V4_B, there), udp4(V4_B, V4_A, back));
+    let (ask_back, answer_back) = (udp4(V4_B, V4_A, there), udp4(V4_A, V4_B, back));
+    let world = World::new();
+    assert!(world.from_a(&ask) && world.to(IF_B, IF_A, &ask));
+    assert!(world.from(IF_B, &answer) && world.to(IF_A, IF_B, &answer));
+    assert_eq!((held(&world, IF_A), held(&world, IF_B)), (Some(1), None));
+    // A has its share: B's own openings are none of it. Less than none, while the agent reckons, is none.
+    world.set(|memory| {
+        memory.held.insert(IF_A, limits::FLOW_QUOTA.into());
+        memory.held.insert(IF_B, 0_u64.wrapping_sub(3));
+    });
+    assert!(world.from(IF_B, &ask_back) && world.to(IF_A, IF_B, &ask_back));
+    assert!(world.from_a(&answer_back) && world.to(IF_B, IF_A, &answer_back));
+    assert_eq!((answered(&world), held(&world, IF_B)), (2, Some(0_u64.wrapping_sub(2))));
+    assert_eq!(happened(&world, event::FLOWS_QUOTA), 0);
 }
 
 #[test]

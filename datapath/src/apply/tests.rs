@@ -11,7 +11,7 @@ mod states;
 mod texts;
 
 use cellwall_policy::compiled::Cell;
-use cellwall_policy::model::Reason;
+use cellwall_policy::model::{Hook, Reason};
 
 use super::Realiser;
 use crate::image::{Image, Probe};
@@ -49,12 +49,18 @@ struct Sides {
     other: Vec<Cell>,
     /// What is expected where no address counts as the pod's own.
     no_self: Vec<Cell>,
+    /// Whether the packet goes to an address that its pod claimed until the flip: the claim ends right after it.
+    claimed: Vec<bool>,
 }
 
 impl Sides {
     /// Before the flip from `old` to `new`, and after it.
     fn around(old: &Image, new: &Image, probes: &[Probe]) -> (Self, Self) {
-        (Self::new(old, new, probes), Self::new(new, old, probes))
+        let claims = |probe: &Probe| old.own_addresses.contains(&(probe.ifindex, probe.peer));
+        let claimed = |probe: &Probe| probe.hook == Hook::FromPod && claims(probe);
+        let mut after = Self::new(new, old, probes);
+        after.claimed = probes.iter().map(claimed).collect();
+        (Self::new(old, new, probes), after)
     }
 
     fn new(expected: &Image, other: &Image, probes: &[Probe]) -> Self {
@@ -67,16 +73,20 @@ impl Sides {
             expected: verdicts(expected, probes),
             other: verdicts(other, probes),
             no_self: verdicts(&no_self, probes),
+            claimed: vec![false; probes.len()],
         }
     }
 
     /// Which addresses are a pod's own, and whose an address last was, have no versions: around a flip that changes
-    /// them, what a pod sends to itself may be judged as sent to itself or as sent to that address, by one policy.
+    /// them, what a pod sends to itself may be judged as sent to itself or as sent to that address, by one policy. Before
+    /// the flip nothing becomes a pod's own that the policies on both sides say is another's.
     fn allows(&self, probe: usize, found: &Cell) -> bool {
         let is_self = |cell: &Cell| cell.reason == Reason::SelfTraffic;
         let (expected, other) = (&self.expected[probe], &self.other[probe]);
         let own = is_self(expected) || is_self(other);
-        found == expected || (own && (found == other || *found == self.no_self[probe]))
+        found == expected
+            || (own && (found == other || *found == self.no_self[probe]))
+            || (self.claimed[probe] && is_self(found))
     }
 
     fn agree(&self, found: &[Cell]) -> bool {

@@ -1,8 +1,10 @@
 //! Deletes answered flows that are over. Only the sweep deletes: the programs take an expired flow for absent and
 //! may bring it to life again, so every candidate is read anew right before it goes (case 38). Tables of unanswered
 //! flows and fragments evict by themselves; how many unanswered flows made room for newer ones is reckoned here, for the
-//! kernel does not tell.
+//! kernel does not tell. So is how many answered flows are on each pod's account, which the programs hold against its
+//! share (case 39).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +17,7 @@ use cellwall_datapath_common::record::event;
 
 use super::tick;
 use crate::kernel::{Maps, OpenError, Place};
-use crate::port::MapName;
+use crate::port::{Entries, Kernel, KernelError, MapName};
 
 /// Offset of the protocol in a key of either family, from its end.
 pub(crate) const PROTOCOL_FROM_END: usize = 4;
@@ -45,24 +47,69 @@ pub struct Sweep {
     pub evicted: u64,
 }
 
-/// Walks both tables of answered flows once, and counts the unanswered. After every `chunk` entries `pause` is called, which may sleep, and may
-/// end the pass.
+/// Answered flows that there are, by the pod on whose account they are.
+type Accounts = BTreeMap<u32, u64>;
+
+/// Walks both tables of answered flows once, settles the pods' accounts, and counts the unanswered. After every `chunk`
+/// entries `pause` is called, which may sleep, and may end the pass.
 pub fn sweep(place: &Place, chunk: u64, mut pause: impl FnMut(&Sweep) -> ControlFlow<()>) -> Result<Sweep, OpenError> {
     let mut sweep = Sweep::default();
-    if table::<16>(place, MapName::Flows4, chunk, &mut sweep, &mut pause)?.is_continue()
-        && table::<40>(place, MapName::Flows6, chunk, &mut sweep, &mut pause)?.is_continue()
-        && let Some(evicted) = evicted(place, chunk, &mut || pause(&sweep))?
+    let mut maps = Maps::open(place)?;
+    // Read before the walk: what is entered meanwhile may be counted twice until the next pass, and is never forgotten.
+    let entered = super::accounts(&maps, MapName::Entered)?;
+    let mut there = Accounts::new();
+    if table::<16>(place, MapName::Flows4, chunk, &mut sweep, &mut there, &mut pause)?.is_continue()
+        && table::<40>(place, MapName::Flows6, chunk, &mut sweep, &mut there, &mut pause)?.is_continue()
     {
-        sweep.evicted = evicted;
+        settle(&mut maps, &entered, &there)?;
+        if let Some(evicted) = evicted(&maps, place, chunk, &mut || pause(&sweep))? {
+            sweep.evicted = evicted;
+        }
     }
     // Ended or not, what was done is told.
     Ok(sweep)
 }
 
+/// Writes down how many of the flows that each pod had `entered` are gone, of which these are `there`. Of a pod that has none
+/// nothing is kept.
+fn settle(kernel: &mut impl Kernel, entered: &Accounts, there: &Accounts) -> Result<(), KernelError> {
+    let (now, before) = (
+        super::accounts(kernel, MapName::Entered)?,
+        super::accounts(kernel, MapName::Gone)?,
+    );
+    let mut gone = Entries::new(MapName::Gone);
+    let mut closed = [
+        (Entries::new(MapName::Entered), &now),
+        (Entries::new(MapName::Gone), &before),
+    ];
+    let all: BTreeSet<u32> = [entered, there, &now, &before]
+        .into_iter()
+        .flat_map(BTreeMap::keys)
+        .copied()
+        .collect();
+    for ifindex in all {
+        let of = |accounts: &Accounts| accounts.get(&ifindex).copied().unwrap_or(0);
+        if there.contains_key(&ifindex) || of(&now) != of(entered) {
+            let number = of(entered).wrapping_sub(of(there));
+            gone.push(&ifindex.to_ne_bytes(), &number.to_ne_bytes());
+            continue;
+        }
+        for (keys, _) in closed.iter_mut().filter(|(_, known)| known.contains_key(&ifindex)) {
+            keys.push_key(&ifindex.to_ne_bytes());
+        }
+    }
+    kernel.update(&gone)?;
+    closed.iter().try_for_each(|(keys, _)| kernel.delete(keys))
+}
+
 /// Unanswered flows that made room; none where the pass was ended.
-fn evicted(place: &Place, chunk: u64, pause: &mut impl FnMut() -> ControlFlow<()>) -> Result<Option<u64>, OpenError> {
-    let maps = Maps::open(place)?;
-    let read = |index: u32| super::happened(&maps, index).unwrap_or(0);
+fn evicted(
+    maps: &Maps,
+    place: &Place,
+    chunk: u64,
+    pause: &mut impl FnMut() -> ControlFlow<()>,
+) -> Result<Option<u64>, OpenError> {
+    let read = |index: u32| super::happened(maps, index).unwrap_or(0);
     // Entered before the walk, answered after it: what comes and goes meanwhile is not taken for evicted.
     let opened = read(event::OPENED);
     let chunk = chunk.saturating_mul(KEYS);
@@ -147,6 +194,7 @@ fn table<const K: usize>(
     name: MapName,
     chunk: u64,
     sweep: &mut Sweep,
+    there: &mut Accounts,
     pause: &mut impl FnMut(&Sweep) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, OpenError>
 where
@@ -165,7 +213,7 @@ where
     for key in walked.keys() {
         let key = key.map_err(failed)?;
         if let Some(last) = last.replace(key) {
-            consider(&mut swept, &last, sweep).map_err(failed)?;
+            consider(&mut swept, &last, sweep, there).map_err(failed)?;
         }
         steps += 1;
         if steps > capacity.saturating_mul(2) {
@@ -176,32 +224,44 @@ where
         }
     }
     if let Some(last) = last {
-        consider(&mut swept, &last, sweep).map_err(failed)?;
+        consider(&mut swept, &last, sweep, there).map_err(failed)?;
     }
     Ok(ControlFlow::Continue(()))
 }
 
-fn consider<const K: usize>(map: &mut Flows<K>, key: &[u8; K], sweep: &mut Sweep) -> Result<(), MapError> {
+fn consider<const K: usize>(
+    map: &mut Flows<K>,
+    key: &[u8; K],
+    sweep: &mut Sweep,
+    there: &mut Accounts,
+) -> Result<(), MapError> {
     sweep.seen += 1;
-    if !is_over(map, key)? {
+    let Some((flow, over)) = look(map, key)? else {
         return Ok(());
-    }
-    if !is_over(map, key)? {
+    };
+    if over {
+        if look(map, key)?.is_some_and(|(_, over)| over) {
+            return match map.remove(key) {
+                Ok(()) => {
+                    sweep.deleted += 1;
+                    Ok(())
+                }
+                Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
         sweep.revived += 1;
-        return Ok(());
     }
-    match map.remove(key) {
-        Ok(()) => sweep.deleted += 1,
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {}
-        Err(error) => return Err(error),
-    }
+    let account = FlowValue::account(flow.flags, flow.lo_ifindex, flow.hi_ifindex);
+    *there.entry(account).or_default() += 1;
     Ok(())
 }
 
-fn is_over<const K: usize>(map: &Flows<K>, key: &[u8; K]) -> Result<bool, MapError> {
+/// The flow under a key, if it is there, and whether it is over.
+fn look<const K: usize>(map: &Flows<K>, key: &[u8; K]) -> Result<Option<(FlowValue, bool)>, MapError> {
     match map.get(key, 0) {
-        Ok(value) => Ok(expired(key, &value, tick())),
-        Err(MapError::KeyNotFound) => Ok(false),
+        Ok(value) => Ok(super::flow_value(&value).map(|flow| (flow, expired(key, &value, tick())))),
+        Err(MapError::KeyNotFound) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -220,8 +280,56 @@ fn expired(key: &[u8], value: &[u8], now: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{SLACK, expired};
+    use super::*;
+    use crate::memory::MemoryKernel;
     use cellwall_datapath_common::{flow::idle, flow_flags, ticks};
+
+    /// What is held after a pass: on each account so many were `entered` when it began, `there` as it found, and `now` in
+    /// the end.
+    fn held(entered: &[(u32, u64)], there: &[(u32, u64)], now: &[(u32, u64)]) -> (Accounts, usize) {
+        let mut kernel = MemoryKernel::new();
+        let put = |kernel: &mut MemoryKernel, map, counts: &[(u32, u64)]| {
+            let mut entries = Entries::new(map);
+            for (ifindex, count) in counts {
+                entries.push(&ifindex.to_ne_bytes(), &count.to_ne_bytes());
+            }
+            kernel.update(&entries).unwrap();
+        };
+        put(&mut kernel, MapName::Entered, now);
+        // Of a pass before this one.
+        put(&mut kernel, MapName::Gone, &[(1, 1), (9, 3)]);
+        let accounts = |counts: &[(u32, u64)]| counts.iter().copied().collect::<Accounts>();
+        settle(&mut kernel, &accounts(entered), &accounts(there)).unwrap();
+        let mut kept = 0;
+        for map in [MapName::Entered, MapName::Gone] {
+            crate::port::Reads::visit(&kernel, map, &mut |_, _| kept += 1).unwrap();
+        }
+        (super::super::held(&kernel).unwrap(), kept)
+    }
+
+    #[test]
+    fn a_pod_is_held_to_what_is_there_and_to_what_it_has_entered_since() {
+        assert_eq!(held(&[(1, 50)], &[(1, 20)], &[(1, 50)]).0, [(1, 20)].into());
+        assert_eq!(held(&[(1, 50)], &[(1, 20)], &[(1, 57)]).0, [(1, 27)].into());
+        assert_eq!(held(&[(1, 50)], &[], &[(1, 57)]).0, [(1, 7)].into());
+        let wrapped = u64::MAX - 1;
+        assert_eq!(held(&[(1, wrapped)], &[(1, 20)], &[(1, 5)]).0, [(1, 27)].into());
+    }
+
+    #[test]
+    fn flows_that_nobody_is_known_to_have_entered_are_held_all_the_same() {
+        assert_eq!(held(&[], &[(1, 20)], &[]).0, [(1, 20)].into());
+        assert_eq!(held(&[], &[(1, 20)], &[(1, 2)]).0, [(1, 22)].into());
+    }
+
+    #[test]
+    fn of_a_pod_that_has_no_flow_nothing_is_kept() {
+        assert_eq!(held(&[(1, 50)], &[], &[(1, 50)]), ([].into(), 0));
+        assert_eq!(
+            held(&[(1, 50), (2, 3)], &[(2, 3)], &[(1, 50), (2, 3)]),
+            ([(2, 3)].into(), 2)
+        );
+    }
 
     fn key(protocol: u8) -> [u8; 16] {
         let mut key = [0; 16];

@@ -80,6 +80,8 @@ pub(super) struct Draft {
     pub(super) tables: NewTables,
     /// Elements of the index that interfaces of this update take.
     pub(super) elements: BTreeSet<u32>,
+    /// Addresses of pods that another interface will have: they count for nothing, and are written last of all.
+    pub(super) claimed: Vec<Key>,
     /// Endpoint slots taken and not to be had.
     pub(super) slots: Vec<u32>,
     pub(super) slots_short: u64,
@@ -145,6 +147,14 @@ impl Draft {
         }
     }
 
+    /// Writes what pods claim and others have, behind all other writes.
+    pub(super) fn finish_claimed(&mut self) {
+        for key in std::mem::take(&mut self.claimed) {
+            let RawKey { map, key } = key.raw();
+            self.finish(map, &key, &1_u32.to_bytes());
+        }
+    }
+
     /// A new key in a hash or trie.
     pub(super) fn insert(&mut self, map: MapName) {
         *self.inserted.entry(map).or_default() += 1;
@@ -194,10 +204,9 @@ impl Draft {
             step: Step::Zero(map, indices),
             undo: Vec::new(),
         });
-        let (versioned, fixed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.batches)
-            .into_iter()
-            .partition(|(map, _)| is_versioned(*map));
-        let batches = fixed.into_iter().chain(versioned).flat_map(|(_, batches)| batches);
+        let mut batches: Vec<_> = std::mem::take(&mut self.batches).into_iter().collect();
+        batches.sort_by_key(|(map, _)| turn(*map));
+        let batches = batches.into_iter().flat_map(|(_, batches)| batches);
         let batches = batches.map(|Batch { write, restore, delete }| {
             let undo = [Step::Update(restore), Step::Delete(delete)];
             let undo = undo.into_iter().filter(|step| step.writes() > 0).collect();
@@ -210,8 +219,9 @@ impl Draft {
     }
 }
 
-/// Whether the map's values have versions: these are written last, when what they name is there.
-fn is_versioned(map: MapName) -> bool {
+/// When a map is written: values with versions after what they name. Addresses that are a pod's own have none, and count at
+/// once unless another interface is known to have them: they come last, when that is known.
+fn turn(map: MapName) -> u8 {
     use MapName::{Addresses4, Addresses6, EndpointExtra, EndpointIndex, Policy, Prefixes4, Prefixes6, ServicePorts};
     let versioned = [
         EndpointIndex,
@@ -223,7 +233,10 @@ fn is_versioned(map: MapName) -> bool {
         ServicePorts,
         Policy,
     ];
-    versioned.contains(&map)
+    match map {
+        MapName::OwnAddresses => 2,
+        map => versioned.contains(&map).into(),
+    }
 }
 
 /// Steps that remove keys: elements of arrays are set to zero, the others deleted.

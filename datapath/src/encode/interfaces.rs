@@ -18,11 +18,11 @@ use crate::port::MapName;
 impl Encoder {
     pub(super) fn draw_interfaces(&mut self, draft: &mut Draft, wanted: &Wanted) {
         for ifindex in wanted.unnamed(&wanted.interfaces, self.image.interfaces.keys().copied()) {
-            self.draw_removal(draft, ifindex);
+            self.draw_removal(draft, wanted, ifindex);
         }
         for (ifindex, interface) in &wanted.interfaces {
             let Some(interface) = interface else {
-                self.draw_removal(draft, *ifindex);
+                self.draw_removal(draft, wanted, *ifindex);
                 continue;
             };
             let before = self
@@ -32,7 +32,7 @@ impl Encoder {
                 .map_or(0, |entry| entry.record.attached);
             let attached = wanted.attached.get(ifindex).copied().unwrap_or(before);
             let (record, more) = record(*ifindex, interface, attached);
-            self.draw_own(draft, *ifindex, &more);
+            self.draw_own(draft, wanted, *ifindex, &more);
             self.draw_record(draft, record);
         }
         // Attached anew, and otherwise as before.
@@ -60,8 +60,8 @@ impl Encoder {
         }
     }
 
-    fn draw_removal(&self, draft: &mut Draft, ifindex: u32) {
-        self.draw_own(draft, ifindex, &BTreeSet::new());
+    fn draw_removal(&self, draft: &mut Draft, wanted: &Wanted, ifindex: u32) {
+        self.draw_own(draft, wanted, ifindex, &BTreeSet::new());
         let Some(entry) = self.image.interfaces.get(&ifindex) else {
             return;
         };
@@ -124,19 +124,27 @@ impl Encoder {
         }
     }
 
-    /// Additions before the flip, so that a full map refuses the update; removals after it.
-    fn draw_own(&self, draft: &mut Draft, ifindex: u32, wanted: &BTreeSet<Address>) {
+    /// Additions before the flip, removals after it; and after it what another interface has then, which until the flip may
+    /// be this one's.
+    fn draw_own(&self, draft: &mut Draft, wanted: &Wanted, ifindex: u32, own: &BTreeSet<Address>) {
         let now: BTreeSet<_> = self.own_beyond_record(ifindex);
-        for address in wanted {
+        for address in own {
             if now.contains(address) {
                 continue;
             }
-            let raw = Key::Own(ifindex, *address).raw();
-            draft.write(raw.map, &raw.key, &1_u32.to_bytes(), &Undo::Delete);
+            let key = Key::Own(ifindex, *address);
+            let raw = key.raw();
+            let known = self.image.addresses.get(address).filter(|_| !wanted.full).copied();
+            let owner = wanted.addresses.get(address).copied().unwrap_or(known);
+            if owner.is_some_and(|owner| owner.ifindex != 0 && owner.ifindex != ifindex) {
+                draft.claimed.push(key);
+            } else {
+                draft.write(raw.map, &raw.key, &1_u32.to_bytes(), &Undo::Delete);
+            }
             draft.insert(raw.map);
             draft.facts.push(Fact::Own(ifindex, *address, true));
         }
-        now.difference(wanted)
+        now.difference(own)
             .for_each(|address| drop_own(draft, ifindex, *address));
     }
 

@@ -44,6 +44,7 @@ pub(super) fn wrap(name: MapName, map: Map) -> Result<Box<dyn Table>, MapError> 
         MapName::Tables => array::<24>(map),
         MapName::Flows4 | MapName::Opening4 => hash::<16, 32>(map),
         MapName::Flows6 | MapName::Opening6 => hash::<40, 32>(map),
+        MapName::Entered | MapName::Gone => hash::<4, 8>(map),
         MapName::Fragments => hash::<44, 16>(map),
     }
 }

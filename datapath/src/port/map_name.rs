@@ -85,6 +85,8 @@ map_names! {
     Spans = SPANS: Array<u32, Span> [limits::SPANS],
     Flows4 = FLOWS4: Hash<FlowKey4, FlowValue> [limits::FLOWS],
     Flows6 = FLOWS6: Hash<FlowKey6, FlowValue> [limits::FLOWS],
+    Entered = ENTERED: Hash<u32, u64> [limits::ENDPOINTS],
+    Gone = GONE: Hash<u32, u64> [limits::ENDPOINTS],
     Opening4 = OPENING4: LruHash<FlowKey4, FlowValue> [limits::OPENING],
     Opening6 = OPENING6: LruHash<FlowKey6, FlowValue> [limits::OPENING],
     Fragments = FRAGMENTS: LruHash<FragmentKey, FragmentValue> [limits::FRAGMENTS],

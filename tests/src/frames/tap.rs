@@ -36,7 +36,7 @@ pub struct Heard {
 }
 
 /// An interface of this thread's namespace, to bind packet sockets to.
-pub(crate) fn link(interface: &str) -> nix::Result<LinkAddr> {
+pub fn link(interface: &str) -> nix::Result<LinkAddr> {
     let mut all = getifaddrs()?.filter(|one| one.interface_name == interface);
     let own = all.find_map(|one| one.address?.as_link_addr().copied());
     own.ok_or(Errno::ENODEV)

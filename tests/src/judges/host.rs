@@ -189,6 +189,8 @@ fn enter(memory: &mut Memory, map: MapName, key: &[u8], value: &[u8]) {
         | MapName::Flows6
         | MapName::Opening4
         | MapName::Opening6
+        | MapName::Entered
+        | MapName::Gone
         | MapName::Fragments => {}
     }
 }

@@ -109,3 +109,8 @@ fn never_a_third(seed: u64) {
 fn an_own_address_that_another_pod_takes_is_old_or_new_and_never_a_third() {
     never_a_third(2_698_847_651_273_068_955);
 }
+
+#[test]
+fn an_address_that_a_pod_claims_and_another_gets_never_counts_as_its_own() {
+    never_a_third(8_277_730_464_038_743_280);
+}

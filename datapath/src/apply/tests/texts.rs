@@ -50,7 +50,6 @@ fn a_plan_is_text_too() {
 PREPARE zero 1 of RULE_COUNTERS
 PREPARE update 1 of RULE_CARDS
 PREPARE update 1 of ENDPOINTS
-PREPARE update 1 of OWN_ADDRESSES
 PREPARE update 2 of TABLES
 PREPARE update 4 of SPANS
 PREPARE update 1 of ENDPOINT_INDEX
@@ -58,6 +57,7 @@ PREPARE update 1 of ADDRESSES4
 PREPARE update 1 of PREFIXES4
 PREPARE update 1 of SERVICE_PORTS
 PREPARE update 2 of POLICY
+PREPARE update 1 of OWN_ADDRESSES
 FLIP activate generation 1
 ";
     assert_eq!(update.plan.to_string(), expected);
