@@ -297,7 +297,8 @@ impl<'a> State<'a> {
             Hook::ToPod => Hook::FromPod,
         };
         // What comes from a pod that has not the address, and what comes in a tunnel, is no answer.
-        if back == Hook::FromPod && (!own.contains(&destination) || matches!(protocol, 4 | 41 | 47)) {
+        let is_tunnel = matches!(protocol, 4 | 41 | 47) || protocol == 17 && matches!(fresh, 4789 | 8472 | 6081);
+        if back == Hook::FromPod && (!own.contains(&destination) || is_tunnel) {
             return Ok(());
         }
         let answer = random::answer(source, destination, protocol, [fresh, port.unwrap_or(0)]);
