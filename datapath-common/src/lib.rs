@@ -28,7 +28,7 @@ pub use policy::{
 pub use record::{Counter, Record, Refused, hook};
 
 /// Version of everything in this crate; part of every pin's name (`v1/...`).
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Version of what the programs remember beside the policy: keys and values of the flow tables, cells, rule cards and
 /// counters, what an address is whose, the clock of ticks. A layout takes over from another what has the same version; a

@@ -16,8 +16,8 @@ pub const SERVICE_PORTS: u32 = 262_144;
 pub const POLICY: u32 = 2_097_152;
 /// Distinct tables.
 pub const TABLES: u32 = 65_536;
-/// Spans of all tables together.
-pub const SPANS: u32 = 524_288;
+/// Spans of all tables together. A change that concerns every table needs room for those before and after it.
+pub const SPANS: u32 = 1_048_576;
 /// Rule slots.
 pub const RULES: u32 = 32_768;
 /// Answered flows per family.

@@ -96,3 +96,21 @@ fn compiling_a_cluster_asks_for_so_much_memory_and_no_more() {
     assert!(info.count_total <= ALLOCATIONS, "{} allocations", info.count_total);
     assert!(info.bytes_max <= BYTES, "{} bytes at once", info.bytes_max);
 }
+
+#[test]
+fn after_many_changes_the_maps_hold_what_a_fresh_start_would_write() {
+    let mut node = Node::new(Scale::new(500, RULES, false));
+    for round in 0..90 {
+        let odd = round % 2 == 0;
+        let key = match round % 3 {
+            0 => node.scale.pod_changes(odd),
+            1 => node.scale.rule_changes(odd),
+            _ => node.scale.object_changes(),
+        };
+        node.update(&[key]);
+    }
+    let held = node.realiser.encoder().fill();
+    let Node { scale, .. } = node;
+    let fresh = Node::new(scale);
+    assert_eq!(held, fresh.realiser.encoder().fill());
+}
