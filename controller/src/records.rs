@@ -12,8 +12,8 @@ pub mod otlp;
 pub mod recent;
 pub mod sink;
 
-pub use directory::{Directory, Party};
-pub use flow::{FlowEnd, FlowRecord, RuleName};
+pub use directory::Directory;
+pub use flow::{FlowEnd, FlowRecord, Party, RuleName};
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 
 mod figures;
 mod filters;
+mod in_traffic;
 mod manifests;
 mod nft;
 mod page;
@@ -13,6 +14,7 @@ mod traffic;
 
 pub use figures::{Figure, Spread};
 pub use filters::{Filter, Stand};
+pub use in_traffic::in_traffic;
 pub use page::{Column, Page, Place};
 pub use policy::{Sizes, policy, replaced};
 pub use runs::runs;

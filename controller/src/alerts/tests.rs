@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +14,7 @@ use super::index::Term;
 use super::store::FILE;
 use super::sums::Count;
 use super::*;
-use crate::records::{FlowEnd, FlowRecord, RuleName, flow::Workload};
+use crate::records::{FlowEnd, FlowRecord, Party, RuleName, flow::Workload};
 
 pub(super) const ROOM: u64 = 256 << 20;
 
@@ -25,14 +26,17 @@ fn number(variable: &str, usual: u64) -> u64 {
 pub(super) fn pod(name: &str) -> FlowEnd {
     FlowEnd {
         ip: Some("192.0.2.7".parse().unwrap()),
-        namespace: Some("shop".into()),
-        pod: Some(name.into()),
-        uid: Some(format!("uid-of-{name}")),
-        workload: Some(Workload {
-            kind: "Deployment".into(),
-            name: "web".into(),
+        port: None,
+        party: Arc::new(Party {
+            namespace: Some("shop".into()),
+            pod: Some(name.into()),
+            uid: Some(format!("uid-of-{name}")),
+            workload: Some(Workload {
+                kind: "Deployment".into(),
+                name: "web".into(),
+            }),
+            ..Party::default()
         }),
-        ..FlowEnd::default()
     }
 }
 

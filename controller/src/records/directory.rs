@@ -7,7 +7,7 @@
 //! is told by what the directory remembers: the world before the present one, by the generation that judged, and pods that
 //! went or changed within [`REMEMBERED`], by the time of the verdict.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -20,7 +20,7 @@ use cellwall_policy::world::{DocumentKey, World};
 use dashmap::DashMap;
 use jiff::Timestamp;
 
-use super::flow::{FlowEnd, FlowRecord, RuleName, Workload, protocol, tcp_flags};
+use super::flow::{FlowEnd, FlowRecord, Party, RuleName, Workload, protocol, tcp_flags};
 use super::fold::Told;
 
 /// Most addresses remembered between two changes of the world; a flood of sources may not fill the memory.
@@ -30,21 +30,6 @@ const REMEMBERED: u64 = 3_600_000_000_000;
 /// Most addresses of such pods, and most that one address was within that time.
 const MOST_FORMER: usize = 65_536;
 const MOST_OF_ADDRESS: usize = 16;
-
-/// What is told of one end, without its port.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[allow(missing_docs, reason = "as in FlowEnd")]
-pub struct Party {
-    pub namespace: Option<String>,
-    pub pod: Option<String>,
-    pub uid: Option<String>,
-    pub app: Option<String>,
-    pub workload: Option<Workload>,
-    pub images: Vec<String>,
-    pub labels: BTreeMap<String, String>,
-    pub objects: Vec<String>,
-    pub entity: Option<String>,
-}
 
 /// A world, and what was found out about addresses in it: it goes with its world, so that nothing outlives a change.
 #[derive(Debug)]
@@ -270,7 +255,11 @@ impl Directory {
                 (_, _, Some(ip)) => self.party(ip, record.generation, time),
                 (_, _, None) => Arc::default(),
             };
-            party.end(ip, ports.then_some(port))
+            FlowEnd {
+                ip,
+                port: ports.then_some(port),
+                party,
+            }
         };
         let sender = end(record.source, record.source_port, from_pod);
         let receiver = end(record.destination, record.destination_port, !from_pod);
@@ -360,33 +349,6 @@ impl Party {
                 },
                 ..Self::default()
             },
-        }
-    }
-
-    fn end(&self, ip: Option<IpAddr>, port: Option<u16>) -> FlowEnd {
-        let Self {
-            namespace,
-            pod,
-            uid,
-            app,
-            workload,
-            images,
-            labels,
-            objects,
-            entity,
-        } = self.clone();
-        FlowEnd {
-            ip,
-            port,
-            namespace,
-            pod,
-            uid,
-            app,
-            workload,
-            images,
-            labels,
-            objects,
-            entity,
         }
     }
 }

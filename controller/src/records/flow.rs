@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -70,14 +72,22 @@ pub struct RuleName {
     pub priority: u16,
 }
 
-/// One end of a flow. `pod` and what belongs to it are null for what is no pod.
+/// One end of a flow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[allow(missing_docs, reason = "the names say it")]
 pub struct FlowEnd {
     /// Null where the frame was not understood.
     pub ip: Option<IpAddr>,
     /// Null where the protocol has none.
     pub port: Option<u16>,
+    /// Who that is: one and the same for all records of the end, of which many are kept.
+    #[serde(flatten)]
+    pub party: Arc<Party>,
+}
+
+/// Who an end is. `pod` and what belongs to it are null for what is no pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Party {
     pub namespace: Option<String>,
     pub pod: Option<String>,
     pub uid: Option<String>,
@@ -91,6 +101,20 @@ pub struct FlowEnd {
     pub objects: Vec<String>,
     /// Cluster, World, Node or LocalNode; null for what is none of them.
     pub entity: Option<String>,
+}
+
+impl Deref for FlowEnd {
+    type Target = Party;
+
+    fn deref(&self) -> &Party {
+        &self.party
+    }
+}
+
+impl DerefMut for FlowEnd {
+    fn deref_mut(&mut self) -> &mut Party {
+        Arc::make_mut(&mut self.party)
+    }
 }
 
 impl FlowEnd {

@@ -4,8 +4,8 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use aya::programs::LinkOrder;
 use aya::programs::tc::{SchedClassifier, TcAttachOptions, TcAttachType};
+use aya::programs::{LinkOrder, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
 use cellwall_controller::lab::{Lab, LabPod, Namespace, Wiring};
 use cellwall_datapath::kernel::{OBJECT, Place};
@@ -86,7 +86,7 @@ pub struct Stand {
 
 enum Node {
     Bare(Lab),
-    Empty { lab: Lab, _programs: Box<Ebpf> },
+    Empty { lab: Lab, programs: Box<Ebpf> },
     Agent(Box<Cluster>, Child),
 }
 
@@ -103,7 +103,7 @@ impl Stand {
                 let programs = empty(&lab, &pods)?;
                 Node::Empty {
                     lab,
-                    _programs: Box::new(programs),
+                    programs: Box::new(programs),
                 }
             }
             Filter::Nft(lookup, entries) => {
@@ -204,6 +204,16 @@ impl Stand {
             Figure::one(format!("{name}: the agent"), mib(memory::resident(pid)), "MiB"),
             Figure::one(format!("{name}: its maps"), mib(memory::of_maps(&place)), "MiB"),
         ]))
+    }
+
+    /// What the kernel tells of the empty program, where that is the filter.
+    pub fn empty_program(&self) -> anyhow::Result<Option<ProgramInfo>> {
+        let Node::Empty { programs, .. } = &self.node else {
+            return Ok(None);
+        };
+        let program = programs.program(maps::NOTHING).context("the empty program")?;
+        let program: &SchedClassifier = program.try_into()?;
+        Ok(Some(program.info()?))
     }
 
     /// Where the agent has its pins.

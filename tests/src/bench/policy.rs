@@ -2,11 +2,13 @@
 //! memory. Each size runs in a process of its own, so that memory is its own too.
 
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use cellwall_datapath::apply::Realiser;
-use cellwall_datapath::kernel::{Instance, Options, Place, uninstall};
+use cellwall_datapath::kernel::{Instance, Maps, Options, Place, uninstall};
+use cellwall_datapath::port::{Entries, Kernel, KernelError, MapName, Reads};
+use cellwall_datapath_common::Active;
 use cellwall_policy::compile::Compiler;
 use cellwall_policy::generate::Scale;
 use cellwall_policy::world::DocumentKey;
@@ -24,7 +26,7 @@ pub struct Sizes {
     #[arg(long, default_value_t = 10_000)]
     pub rules: usize,
     /// Changes of each kind
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 200)]
     pub changes: usize,
 }
 
@@ -107,6 +109,73 @@ impl Sizes {
     }
 }
 
+/// What a change took, in milliseconds.
+struct Realised {
+    /// From documents in hand to the flip.
+    took: f64,
+    /// Compiling, of it.
+    compiled: f64,
+    /// The kernel's calls, of it.
+    written: f64,
+    /// Entries written.
+    writes: u64,
+}
+
+/// The kernel's maps, and the time that calls of them took.
+struct Timed<'a> {
+    kernel: &'a mut Maps,
+    spent: Duration,
+}
+
+impl Timed<'_> {
+    fn call<T>(&mut self, call: impl FnOnce(&mut Maps) -> T) -> T {
+        let began = Instant::now();
+        let answer = call(self.kernel);
+        self.spent += began.elapsed();
+        answer
+    }
+}
+
+impl Reads for Timed<'_> {
+    fn capacity(&self, map: MapName) -> Result<u32, KernelError> {
+        self.kernel.capacity(map)
+    }
+
+    fn lookup(&self, map: MapName, key: &[u8]) -> Result<Option<Vec<u8>>, KernelError> {
+        self.kernel.lookup(map, key)
+    }
+
+    fn visit(&self, map: MapName, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KernelError> {
+        self.kernel.visit(map, visit)
+    }
+}
+
+impl Kernel for Timed<'_> {
+    fn update(&mut self, entries: &Entries) -> Result<(), KernelError> {
+        self.call(|kernel| kernel.update(entries))
+    }
+
+    fn delete(&mut self, keys: &Entries) -> Result<(), KernelError> {
+        self.call(|kernel| kernel.delete(keys))
+    }
+
+    fn zero(&mut self, map: MapName, indices: &[u32]) -> Result<(), KernelError> {
+        self.call(|kernel| kernel.zero(map, indices))
+    }
+
+    fn set(&mut self, map: MapName, index: u32, values: &[u8]) -> Result<(), KernelError> {
+        self.call(|kernel| kernel.set(map, index, values))
+    }
+
+    fn activate(&mut self, active: Active) -> Result<(), KernelError> {
+        self.call(|kernel| kernel.activate(active))
+    }
+
+    fn grace(&mut self) -> Result<(), KernelError> {
+        self.call(Maps::grace)
+    }
+}
+
 /// A cluster, what was compiled of it, and the kernel.
 struct Bench {
     scale: Scale,
@@ -132,19 +201,29 @@ impl Bench {
         Ok(())
     }
 
-    /// Realises a world in which these changed. Answers the time until the flip, and the writes.
-    fn realise(&mut self, touched: &[DocumentKey]) -> anyhow::Result<(f64, u64)> {
+    /// Realises a world in which these changed.
+    fn realise(&mut self, touched: &[DocumentKey]) -> anyhow::Result<Realised> {
         let began = Instant::now();
         let generation = self.realiser.next_generation();
         let update = self
             .compiler
             .update(&self.scale.world, touched, &self.scale.links, generation);
+        let compiled = ms(began.elapsed());
         self.realiser.want(update.changes);
-        let report = self.realiser.realise(self.instance.maps_mut())?;
-        let took = ms(began.elapsed());
+        let mut kernel = Timed {
+            kernel: self.instance.maps_mut(),
+            spent: Duration::ZERO,
+        };
+        let report = self.realiser.realise(&mut kernel)?;
+        let (took, written) = (ms(began.elapsed()), ms(kernel.spent));
         // Waited for by the agent, too, after each change.
         self.settle()?;
-        Ok((took, report.total() as u64))
+        Ok(Realised {
+            took,
+            compiled,
+            written,
+            writes: report.total() as u64,
+        })
     }
 
     fn changes(&mut self, count: usize, of: &str) -> anyhow::Result<Vec<Figure>> {
@@ -188,7 +267,9 @@ impl Bench {
         let (mut times, mut writes) = (Vec::new(), Vec::new());
         for round in 0..count {
             let key = change(&mut self.scale, round % 2 == 0);
-            let (took, written) = self.realise(&[key])?;
+            let Realised {
+                took, writes: written, ..
+            } = self.realise(&[key])?;
             times.push(took);
             writes.push(written);
         }
@@ -209,15 +290,24 @@ fn replaced_on(place: &Place, rounds: usize) -> anyhow::Result<Vec<Figure>> {
     const ENTRIES: usize = 10_000;
     let mut bench = Bench::open(Scale::singles(ENTRIES), place)?;
     bench.realise(&[])?;
-    let (mut times, mut written) = (Vec::new(), 0);
+    let mut all = Vec::new();
     for _ in 0..rounds {
         let touched = bench.scale.all_rules_turn();
-        let (took, writes) = bench.realise(&touched)?;
-        times.push(took);
-        written = writes;
+        all.push(bench.realise(&touched)?);
     }
-    let name = format!("a policy of {ENTRIES} entries replaced by another ({written} writes), to the flip");
-    Ok(vec![Figure::new(name, Spread::of(times), "ms").at_most(5.0)])
+    let writes = all.last().map_or(0, |last| last.writes);
+    let name = format!("a policy of {ENTRIES} entries replaced by another ({writes} writes), to the flip");
+    let spread = |of: fn(&Realised) -> f64| Spread::of(all.iter().map(of).collect());
+    Ok(vec![
+        Figure::new(&name, spread(|one| one.took), "ms").at_most(5.0),
+        Figure::new(format!("{name}: compiling of it"), spread(|one| one.compiled), "ms"),
+        Figure::new(
+            format!("{name}: drawing up the writes"),
+            spread(|one| one.took - one.compiled - one.written),
+            "ms",
+        ),
+        Figure::new(format!("{name}: the kernel's calls"), spread(|one| one.written), "ms"),
+    ])
 }
 
 /// Resident memory of this process.

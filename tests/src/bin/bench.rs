@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cellwall_policy::generate::Dice;
-use cellwall_tests::bench::{Column, Figure, Filter, Page, Place, Row, Sizes, Stand, policy, replaced, runs};
+use cellwall_tests::bench::{
+    Column, Figure, Filter, Page, Place, Row, Sizes, Stand, in_traffic, policy, replaced, runs,
+};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -27,7 +29,7 @@ struct Args {
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
     /// Changes of each kind, in the part about policy
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 200)]
     changes: usize,
     /// File to write the page to
     #[arg(long)]
@@ -109,6 +111,10 @@ fn packets(args: &Args, page: &mut Page) -> anyhow::Result<()> {
     }
     if args.wants("runs") {
         eprintln!("single runs");
+        page.figures.push((
+            "Runs in the traffic, as the kernel counts their time, above those of the empty program".to_owned(),
+            in_traffic(&stands)?,
+        ));
         page.figures.push((
             "Single runs in the kernel (BPF_PROG_TEST_RUN), above the empty program".to_owned(),
             runs(&stands)?,

@@ -1,6 +1,6 @@
 //! Records to a collector that speaks the protocol: what arrives is what was sent, and what does not is counted.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsPartialSuccess;
 
 use super::*;
-use crate::records::FlowEnd;
+use crate::records::{FlowEnd, Party};
 
 /// A collector: answers each request with the next status of a list, 200 when there is none left, and keeps what it took.
 #[derive(Clone, Default)]
@@ -68,8 +68,11 @@ fn record(attempts: u64) -> Arc<FlowRecord> {
         icmp_type: None,
         source: FlowEnd {
             ip: Some("192.0.2.1".parse().unwrap()),
-            pod: Some("web\u{1b}[31m".into()),
-            ..FlowEnd::default()
+            port: None,
+            party: Arc::new(Party {
+                pod: Some("web\u{1b}[31m".into()),
+                ..Party::default()
+            }),
         },
         destination: FlowEnd::default(),
         attempts,
