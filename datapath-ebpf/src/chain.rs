@@ -83,11 +83,17 @@ pub const fn is_extension(next: u32) -> bool {
 /// reason of a refusal.
 #[inline(never)]
 pub fn walk<P: Packet>(packet: P, chain: &mut Chain) -> u32 {
-    let mut fragmented = false;
+    let mut fragmented = 0;
     for index in 0..=EXTENSION_HEADERS {
         chain.next = packet.forget(chain.next);
         chain.at = packet.forget(chain.at);
         chain.end = packet.forget(chain.end);
+        // What one turn found is not followed into the next: every way through it would be.
+        chain.fragment = packet.forget(chain.fragment);
+        chain.id = packet.forget(chain.id);
+        chain.offset = packet.forget(chain.offset);
+        chain.train = packet.forget(chain.train);
+        fragmented = packet.forget(fragmented);
         if !is_extension(chain.next) {
             return FINE;
         }
@@ -108,13 +114,13 @@ pub fn walk<P: Packet>(packet: P, chain: &mut Chain) -> u32 {
             ROUTING if octet(word, 3) != 0 => return reason::MALFORMED,
             AUTHENTICATION => size = (length + 2) * 4,
             FRAGMENT => {
-                if fragmented {
+                if fragmented != 0 {
                     return reason::EXTENSION_CHAIN;
                 }
                 if chain.jumbo != 0 {
                     return reason::MALFORMED;
                 }
-                fragmented = true;
+                fragmented = 1;
                 size = 8;
                 let place = u32::from(low(word));
                 chain.id = id;

@@ -178,6 +178,8 @@ fn datagram<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Scene
     if way == way::DONE {
         return true;
     }
+    // Nor is the long way followed anew for each way out of the short one.
+    let way = packet.forget(way);
     let Some(h) = F::headers(tables) else {
         return false;
     };

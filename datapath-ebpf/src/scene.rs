@@ -76,8 +76,6 @@ pub struct Scratch {
     pub passed: [Passed; NOTES],
     /// The last of these numbers.
     pub passed_last: u32,
-    /// A number on its way through [`crate::packet::Packet::forget`].
-    pub number: u32,
 }
 
 /// A record, of which there is one in every scratch memory from the start.

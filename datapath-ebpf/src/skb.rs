@@ -107,6 +107,6 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn forget(self, number: u32) -> u32 {
-        crate::maps::forget(number)
+        crate::maps::forget(number, self.bytes())
     }
 }

@@ -63,6 +63,9 @@ pub trait Tables: Copy {
     /// Keeps a refusal for its pod.
     fn keep_refused(self, slot: u32, record: &Record);
 
+    /// The same number, of which the verifier has forgotten what it knew; `other` is any number that it does not know. What
+    /// is put together bit by bit it would otherwise follow in every combination.
+    fn forget(self, number: u32, other: u32) -> u32;
     /// Nanoseconds, monotonic; coarse where the kernel has such a clock.
     fn now(self) -> u64;
     /// A random number, for sampling.

@@ -120,7 +120,7 @@ pub fn goes_on<F: Family, T: Tables, P: Packet>(tables: T, packet: P, scene: &Sc
     {
         return Known::Otherwise;
     }
-    note(scene, h, flow, flags, lo, forward);
+    note(tables, scene, h, flow, flags, lo, forward);
     if !is_silent(scene, flags, other, forward) {
         count(tables, scene, cell, false, 0);
     }
@@ -136,7 +136,7 @@ const fn is_silent(scene: &Scene, flags: u32, other: u32, forward: bool) -> bool
 
 /// Notes a packet in its flow.
 #[inline(always)]
-fn note<A>(scene: &Scene, h: &Headers<A>, flow: &LiveFlow, flags: u32, lo: bool, forward: bool) {
+fn note<A, T: Tables>(tables: T, scene: &Scene, h: &Headers<A>, flow: &LiveFlow, flags: u32, lo: bool, forward: bool) {
     flow.seen(scene.tick);
     let mut mark = 0;
     if !forward && (h.kind != kind::TCP || h.detail & tcp::RST == 0) {
@@ -151,6 +151,7 @@ fn note<A>(scene: &Scene, h: &Headers<A>, flow: &LiveFlow, flags: u32, lo: bool,
             (false, false) => flow_flags::RESET_HI,
         };
     }
+    let mark = tables.forget(mark, scene.tick);
     if mark & !flags != 0 {
         flow.mark(mark);
     }
@@ -349,6 +350,7 @@ pub fn go_on<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Addr
         flow.set_interfaces(lo == scene.is_from_pod(), scene.ifindex, question.found.ifindex);
         flow.judged(scene.generation, cell, question.found.peer);
     }
+    how = tables.forget(how, scene.tick);
     if h.is_syn() && FlowValue::is_closing(flags) && !drops(scene, cell) {
         // The ports are used again.
         how |= how::NEW;
@@ -357,9 +359,9 @@ pub fn go_on<F: Family, T: Tables>(tables: T, scene: &Scene, h: &Headers<F::Addr
         value.born = scene.generation;
         flow.replace(&value);
     }
-    note(scene, h, flow, flags, lo, forward);
+    note(tables, scene, h, flow, flags, lo, forward);
     scratch.outcome.peer = flow.peer();
-    scratch.outcome.how = how;
+    scratch.outcome.how = tables.forget(how, scene.tick);
     let (_, other) = flow.interfaces(lo == scene.is_from_pod());
     scratch.outcome.toward = passed::toward(scene, flags, other);
     if !drops(scene, cell) {
@@ -424,6 +426,8 @@ pub fn open<F: Family, T: Tables>(
         how |= how::REPLY;
         flags |= flow_flags::ANSWERED;
     }
+    flags = tables.forget(flags, scene.tick);
+    how = tables.forget(how, scene.tick);
     let ifindex = question.found.ifindex;
     let from_neighbour = !scene.is_from_pod() && ifindex != 0;
     let lasts = step != step::ALONE
