@@ -142,16 +142,18 @@ impl<'a> Alter<'a> {
         Some(parse_quote! { (match #ends { #named => #(#cases)* { #l #op #r } }) })
     }
 
-    fn arms(&mut self, expr: &mut syn::ExprMatch) {
+    /// Changes guards and arms; `guards` are the former as they were written, before anything in them was changed.
+    fn arms(&mut self, expr: &mut syn::ExprMatch, guards: Vec<Option<Guard>>) {
         let is_wild = |arm: &syn::Arm| matches!(arm.pat, syn::Pat::Wild(_)) && arm.guard.is_none();
         let has_wild = expr.arms.iter().any(is_wild);
-        for arm in &mut expr.arms {
+        for (arm, written) in expr.arms.iter_mut().zip(guards) {
             if let Some((_, guard)) = &mut arm.guard
+                && let Some(Guard { at, said }) = written
                 && !has_let(guard)
             {
                 for value in [true, false] {
-                    let text = format!("replace match guard {} with {value} in {}", plain(guard), self.inside());
-                    if let Some(number) = self.note(guard.span(), text) {
+                    let text = format!("replace match guard {said} with {value} in {}", self.inside());
+                    if let Some(number) = self.note(at, text) {
                         **guard = if value {
                             parse_quote! { (crate::mutants::on(#number) || #guard) }
                         } else {
@@ -211,6 +213,7 @@ impl VisitMut for Alter<'_> {
 
     fn visit_expr_mut(&mut self, expr: &mut Expr) {
         let is_chain = has_let(expr);
+        let guards = guards(expr);
         visit_mut::visit_expr_mut(self, expr);
         if self.function.is_none() {
             return;
@@ -231,7 +234,7 @@ impl VisitMut for Alter<'_> {
                     };
                 }
             }
-            Expr::Match(of) => self.arms(of),
+            Expr::Match(of) => self.arms(of, guards),
             _ => {}
         }
     }
@@ -258,6 +261,26 @@ pub(super) fn is_test(attributes: &[Attribute]) -> bool {
         let text = attribute.to_token_stream().to_string().replace(' ', "");
         attribute.path().is_ident("test") || text.contains("cfg(test)") || text.contains("cfg(feature=\"kernel\")")
     })
+}
+
+/// A guard of an arm: where it is and what it says.
+struct Guard {
+    at: proc_macro2::Span,
+    said: String,
+}
+
+/// The guards of a `match`, arm by arm.
+fn guards(expr: &Expr) -> Vec<Option<Guard>> {
+    let Expr::Match(of) = expr else {
+        return Vec::new();
+    };
+    let guard = |arm: &syn::Arm| {
+        arm.guard.as_ref().map(|(_, guard)| Guard {
+            at: guard.span(),
+            said: plain(guard),
+        })
+    };
+    of.arms.iter().map(guard).collect()
 }
 
 /// Whether it binds by `let`, as links of a chain of `&&` do.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use super::alter::Mutant;
-use super::build::Built;
+use super::build::{Built, Subject};
 
 /// How long a test may take that took no time before.
 const LEAST: Duration = Duration::from_secs(20);
@@ -40,8 +40,14 @@ pub(super) enum Fate {
 }
 
 /// Answers the fate of every change, in their order.
-pub(super) fn hunt(built: &Built, work: &Path, only: &[String], jobs: usize) -> anyhow::Result<Vec<Fate>> {
-    let (tests, touched) = observe(built, work)?;
+pub(super) fn hunt(
+    built: &Built,
+    work: &Path,
+    subject: &Subject,
+    only: &[String],
+    jobs: usize,
+) -> anyhow::Result<Vec<Fate>> {
+    let (tests, touched) = observe(built, work, subject)?;
     let next = AtomicUsize::new(0);
     let is_meant = |one: &Mutant| only.is_empty() || only.iter().any(|part| one.file.contains(part.as_str()));
     let at_first = |one: &Mutant| {
@@ -86,7 +92,7 @@ pub(super) fn hunt(built: &Built, work: &Path, only: &[String], jobs: usize) -> 
 type Touched = BTreeMap<u32, Vec<usize>>;
 
 /// Runs each test by itself, without a change: how long it takes, and which switches it asks.
-fn observe(built: &Built, work: &Path) -> anyhow::Result<(Vec<Test>, Touched)> {
+fn observe(built: &Built, work: &Path, subject: &Subject) -> anyhow::Result<(Vec<Test>, Touched)> {
     let mut tests = Vec::new();
     let asked = work.join("asked");
     let mut found = Vec::new();
@@ -96,6 +102,7 @@ fn observe(built: &Built, work: &Path) -> anyhow::Result<(Vec<Test>, Touched)> {
         for name in String::from_utf8(listed.stdout)?
             .lines()
             .filter_map(|line| line.strip_suffix(": test"))
+            .filter(|name| !subject.not_put.contains(name))
         {
             let began = Instant::now();
             let status = run(
