@@ -13,5 +13,6 @@ mod icmp;
 mod judging;
 mod parsing;
 mod passed;
+mod short_way;
 mod standing;
 mod world;

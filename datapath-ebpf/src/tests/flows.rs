@@ -73,6 +73,42 @@ fn case_11_an_answered_flow_lets_no_tunnel_to_a_node_pass() {
 }
 
 #[test]
+fn a_flow_lets_no_malformed_packet_pass() {
+    let with = |frame: &[u8], at: usize, byte: u8| {
+        let mut other = frame.to_vec();
+        other[at] = byte;
+        other
+    };
+    let (there, back) = (ack(), tcp4(V4_OUT, V4_A, (80, 40_000), ACK));
+    let datagram = udp4(V4_A, V4_OUT, (1000, 53));
+    let (offset, flags, length) = (46, 47, 39);
+    for (at, byte) in [(offset, 0x40), (offset, 0x60), (flags, 0), (flags, SYN | FIN)] {
+        let world = World::new();
+        established(&world);
+        assert!(!world.from_a(&with(&there, at, byte)));
+        assert_eq!(world.refusal(), reason::MALFORMED);
+        assert!(!world.to(IF_A, UPLINK, &with(&back, at, byte)));
+        assert_eq!(world.refusal(), reason::MALFORMED);
+    }
+    for said in [7, 13] {
+        let world = World::new();
+        assert!(world.from_a(&datagram));
+        assert!(!world.from_a(&with(&datagram, length, said)));
+        assert_eq!(world.refusal(), reason::MALFORMED);
+    }
+}
+
+#[test]
+fn a_packet_that_comes_to_the_very_pod_that_sent_it_is_forged() {
+    let world = World::new();
+    let there = udp4(V4_A, V4_B, (1000, 53));
+    assert!(world.from_a(&there) && world.to(IF_B, IF_A, &there));
+    assert!(world.from(IF_B, &udp4(V4_B, V4_A, (53, 1000))));
+    assert!(!world.to(IF_A, IF_B, &there), "answered, and not by this way");
+    assert_eq!(world.refusal(), reason::SPOOFED);
+}
+
+#[test]
 fn datagrams_that_nobody_answers_go_on_with_their_flow_and_open_it_once() {
     let world = World::new();
     for _ in 0..3 {

@@ -10,6 +10,7 @@ use super::world::*;
 use crate::memory::Frame;
 use crate::packet::Packet;
 use crate::path;
+use crate::tables::Tables as _;
 
 /// A frame with a number that stays with it from hook to hook.
 #[derive(Clone, Copy)]
@@ -212,4 +213,91 @@ fn fragments_and_packets_with_options_take_the_long_way() {
     for frame in [fragment, options] {
         assert_eq!(sent(&world, &frame, 9), 0);
     }
+}
+
+#[test]
+fn what_bears_no_number_is_judged_whatever_was_noted() {
+    for frame in frames() {
+        let world = World::new();
+        // The first of all numbers: none is not that one.
+        world.0.scratch().unwrap().passed_last = 0;
+        assert!(world.from_a(&frame));
+        forget_flow(&world);
+        assert!(!world.to(IF_B, IF_A, &frame));
+    }
+}
+
+#[test]
+fn a_note_is_for_no_packet_with_options_for_no_fragment_and_for_no_other_kind_of_frame() {
+    // Where a plain packet has its ports, these have the same four bytes.
+    let ports = (0x0101, 0x0100);
+    let sent4 = udp4(V4_A, V4_B, ports);
+    let options = ip4_with(V4_A, V4_B, 17, &[1, 1, 1, 0], 0, 0, &udp(ports.0, ports.1, b"data"));
+    let first = ip4_with(V4_A, V4_B, 17, &[], 0, 0x2000, &udp(ports.0, ports.1, b"data"));
+    let later = ip4_with(V4_A, V4_B, 17, &[], 0, 1, &udp(ports.0, ports.1, b"data"));
+    let sent6 = udp6(V6_A, V6_B, ports);
+    let typed = |frame: &[u8], high: u8, low: u8| {
+        let mut other = frame.to_vec();
+        (other[12], other[13]) = (high, low);
+        other
+    };
+    let version = |frame: &[u8], first: u8| {
+        let mut other = frame.to_vec();
+        other[14] = first;
+        other
+    };
+    let as_arp = typed(&sent4, 8, 6);
+    let as_6 = typed(&sent4, 0x86, 0xdd);
+    let as_4 = typed(&sent6, 8, 0);
+    let (fives, sevens) = (version(&sent4, 0x55), version(&sent6, 0x70));
+    for (sent_frame, others) in [
+        (&sent4, std::vec![options, first, later, as_arp, as_6, fives]),
+        (&sent6, std::vec![as_4, sevens]),
+    ] {
+        for other in others {
+            let world = World::new();
+            let tag = sent(&world, sent_frame, 0);
+            forget_flow(&world);
+            assert!(!reaches(&world, &other, IF_B, tag), "{other:x?}");
+            assert!(reaches(&world, sent_frame, IF_B, tag), "the note waits for its packet");
+        }
+    }
+}
+
+#[test]
+fn only_from_pod_gives_numbers_and_none_to_answers_that_are_to_be_translated_back() {
+    let world = World::new();
+    let (there, back) = (udp4(V4_A, V4_B, (1000, 53)), udp4(V4_B, V4_A, (53, 1000)));
+    // What from-pod saw under a Service's address: to-pod is the first to see it as it is.
+    let tag = Cell::new(0);
+    assert!(path::to_pod(world.0, numbered(&there, IF_B, IF_A, &tag)));
+    assert_eq!(tag.get(), 0);
+    for _ in 0..2 {
+        assert!(path::from_pod(world.0, numbered(&back, IF_B, 0, &tag)));
+        assert_eq!(tag.get(), 0, "as it is now, A will never see it");
+    }
+    // A flow that from-pod opened, met at to-pod without a note: judged, and noted no further.
+    let world = World::new();
+    assert_ne!(sent(&world, &there, 0), 0);
+    for _ in 0..2 {
+        assert!(path::to_pod(world.0, numbered(&there, IF_B, IF_A, &tag)));
+        assert_eq!(tag.get(), 0);
+    }
+}
+
+#[test]
+fn what_is_judged_again_with_its_flow_is_noted_for_where_it_leads() {
+    for frame in frames() {
+        let world = World::new();
+        sent(&world, &frame, 0);
+        world.flip();
+        let tag = sent(&world, &frame, 0);
+        forget_flow(&world);
+        assert!(reaches(&world, &frame, IF_B, tag));
+    }
+    let world = World::new();
+    let outside = udp4(V4_A, V4_OUT, (1000, 53));
+    assert_eq!(sent(&world, &outside, 0), 0);
+    world.flip();
+    assert_eq!(sent(&world, &outside, 0), 0, "what leaves the node bears none");
 }
