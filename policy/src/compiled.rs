@@ -300,3 +300,52 @@ pub enum Change {
     Table(TableId, Option<Table>),
     Rule(RuleSlot, Option<RuleCard>),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, PeerClass, PeerId, RuleSlot, Spans};
+
+    fn cell(slot: u32) -> Cell {
+        Cell {
+            rule: Some(RuleSlot(slot)),
+            ..Cell::NO_RULE
+        }
+    }
+
+    fn spans(entries: &[(u16, u32)]) -> Spans {
+        Spans::from_sorted(entries.iter().map(|(start, slot)| (*start, cell(*slot)))).unwrap()
+    }
+
+    #[test]
+    fn equal_functions_are_equal_spans_however_they_were_cut() {
+        assert_eq!(
+            spans(&[(0, 1), (5, 1), (9, 2), (9, 2), (20, 2)]),
+            spans(&[(0, 1), (9, 2)])
+        );
+        assert_eq!(
+            spans(&[(3, 1), (9, 2)]),
+            spans(&[(0, 1), (9, 2)]),
+            "the first begins at 0"
+        );
+        assert_eq!(
+            spans(&[(0, 1), (9, 2), (9, 3)]),
+            spans(&[(0, 1), (9, 3)]),
+            "the last of one start"
+        );
+        assert_eq!(spans(&[(0, 1), (9, 2), (9, 1), (30, 4)]), spans(&[(0, 1), (30, 4)]));
+        assert_eq!(spans(&[(0, 1), (9, 2)]).entries().len(), 2);
+        assert_eq!(Spans::from_sorted([]), None);
+    }
+
+    #[test]
+    fn spans_are_constant_where_one_cell_is_all() {
+        assert_eq!(spans(&[(0, 1), (9, 1)]).as_constant(), Some(cell(1)));
+        assert_eq!(spans(&[(0, 1), (9, 2)]).as_constant(), None);
+    }
+
+    #[test]
+    fn of_a_peers_number_only_what_has_room_counts() {
+        let peer = PeerId::new(PeerClass::Node, 0xf000_0007);
+        assert_eq!((peer.class(), peer.number()), (PeerClass::Node, 7));
+    }
+}
