@@ -256,3 +256,206 @@ fn reach_counts_the_pods_of_both_sides() {
     assert_eq!(names, ["db".into(), "web".into()]);
     assert_eq!(reach.object("none"), None);
 }
+
+#[test]
+fn reach_counts_no_pod_without_an_address_of_its_own() {
+    let mut agent = pod("agent", "agent", "192.0.2.10");
+    agent.host_network = true;
+    let mut waiting = pod("waiting", "web", "10.0.0.9");
+    waiting.addresses.clear();
+    let mut ended = pod("ended", "web", "10.0.0.8");
+    ended.phase = Phase::Failed;
+    let rule = rule("r", "Cluster", "web", Action::Pass, 10, None);
+    let pods = [agent, waiting, ended].map(Document::Pod);
+    let world = world(pods.into_iter().chain([rule]));
+    assert_eq!(Reach::of(&world).rule("r"), Some((2, 1)));
+}
+
+/// Whether `one` is told that `other`, of the same priority and stricter, may win.
+fn meet(one: Document, other: Document, more: &[Document]) -> bool {
+    let all = found([one, other].into_iter().chain(more.iter().cloned()));
+    let told = all.iter().filter(|(_, problem)| *problem == Problem::EqualPriority);
+    let names: Vec<&str> = told.map(|(name, _)| &**name).collect();
+    assert!(names.is_empty() || names == ["a"], "{names:?}");
+    !names.is_empty()
+}
+
+#[test]
+fn entities_meet_where_one_contains_the_other() {
+    use Entity::{Any, Cluster, LocalNode, Node, World};
+    let meeting = [(Node, LocalNode), (LocalNode, Node)];
+    for one in Entity::ALL {
+        for other in Entity::ALL {
+            let expected = one == other || one == Any || other == Any || meeting.contains(&(one, other));
+            let to = |name, entity: Entity, action| rule(name, "web", entity.name(), action, 10, None);
+            let met = meet(to("a", one, Action::Pass), to("b", other, Action::Drop), &[]);
+            assert_eq!(met, expected, "{one} {other}");
+        }
+    }
+    let net = ranges("net", "203.0.113.0/24", &[]);
+    for (object, entities) in [
+        ("db", [Any, Cluster].as_slice()),
+        ("net", &[Any, World, Node, LocalNode]),
+        ("missing", &[]),
+    ] {
+        for entity in Entity::ALL {
+            let expected = entities.contains(&entity);
+            let met = meet(
+                rule("a", "web", object, Action::Pass, 10, None),
+                rule("b", "web", entity.name(), Action::Drop, 10, None),
+                std::slice::from_ref(&net),
+            );
+            assert_eq!(met, expected, "{object} {entity}");
+        }
+    }
+}
+
+#[test]
+fn objects_meet_whichever_of_them_is_wider_and_however_they_are_called() {
+    let to = |name, object, action| rule(name, "web", object, action, 10, None);
+    let pair = |one, other| [to("a", one, Action::Pass), to("b", other, Action::Drop)];
+    for (wide, holes, met) in [
+        ("203.0.113.0/24", [].as_slice(), true),
+        ("203.0.113.0/24", &["203.0.113.0/25"], false),
+    ] {
+        let nets = [ranges("net-0", "203.0.113.0/25", &[]), ranges("net-1", wide, holes)];
+        for (one, other) in [("net-0", "net-1"), ("net-1", "net-0")] {
+            let [a, b] = pair(one, other);
+            assert_eq!(meet(a, b, &nets), met, "{one} {other} {holes:?}");
+        }
+    }
+    let both = [apps("an-object", "d*"), apps("some-object", "*b")];
+    for (one, other) in [("an-object", "some-object"), ("some-object", "an-object")] {
+        let [a, b] = pair(one, other);
+        assert!(meet(a, b, &both), "{one} {other}");
+    }
+}
+
+#[test]
+fn rules_whose_ports_do_not_meet_do_not_contradict_each_other() {
+    let of = |protocol, first, last| {
+        Some(vec![PortEntry {
+            protocol,
+            ports: PortMatch::Range(first, last),
+        }])
+    };
+    for (one, other, met) in [
+        (tcp(80, 90), tcp(90, 99), true),
+        (tcp(80, 90), tcp(91, 99), false),
+        (tcp(91, 99), tcp(80, 90), false),
+        (tcp(80, 90), of(ProtocolMatch::Udp, 80, 90), false),
+        (tcp(80, 90), of(ProtocolMatch::Any, 1, 80), true),
+        (None, tcp(1, 1), true),
+        (tcp(1, 1), None, true),
+        (None, Some(Vec::new()), false),
+        (Some(Vec::new()), None, false),
+        (Some(Vec::new()), Some(Vec::new()), false),
+    ] {
+        let a = rule("a", "web", "db", Action::Pass, 10, one.clone());
+        let b = rule("b", "web", "db", Action::Drop, 10, other.clone());
+        assert_eq!(meet(a, b, &[]), met, "{one:?} {other:?}");
+    }
+}
+
+#[test]
+fn of_many_names_the_first_three_are_told_and_how_many_more() {
+    let stricter = |name| rule(name, "web", "db", Action::Drop, 10, None);
+    let message = |names: &[&'static str]| {
+        let weaker = rule("weaker", "web", "db", Action::Pass, 10, None);
+        let all = examine(&world(names.iter().map(|name| stricter(name)).chain([weaker])));
+        let told = all.into_iter().find(|one| one.problem == Problem::EqualPriority);
+        told.unwrap().message
+    };
+    assert!(message(&["a", "b", "c"]).contains("with \"a\", \"b\", \"c\", which"));
+    assert!(message(&["a", "b", "c", "d"]).contains("\"a\", \"b\", \"c\" and 1 more, which"));
+    assert!(message(&["a", "b", "c", "d", "e"]).contains("\"a\", \"b\", \"c\" and 2 more, which"));
+}
+
+#[test]
+fn what_does_not_act_shadows_nothing_and_is_not_shadowed() {
+    let wide = |enabled| {
+        let Document::DefenseRule(mut wide) = rule("wide", "Any", "Any", Action::Drop, 1, None) else {
+            unreachable!("a rule is a rule")
+        };
+        wide.enabled = enabled;
+        Document::DefenseRule(wide)
+    };
+    let narrow = |to| rule("narrow", "web", to, Action::Pass, 2, None);
+    let from = |name| rule("narrow", name, "db", Action::Pass, 2, None);
+    let shadowed = ("narrow".to_owned(), Problem::Shadowed);
+    assert_eq!(found([wide(true), narrow("db")]), [shadowed]);
+    assert_eq!(found([wide(false), narrow("db")]), []);
+    let dangling = [("narrow".to_owned(), Problem::DanglingObject)];
+    assert_eq!(found([wide(true), narrow("missing")]), dangling);
+    assert_eq!(found([wide(true), from("missing")]), dangling);
+}
+
+#[test]
+fn each_port_is_decided_by_the_first_rule_that_covers_it() {
+    let list = |parts: &[(u16, u16)]| {
+        let entry = |(first, last): &(u16, u16)| PortEntry {
+            protocol: ProtocolMatch::Tcp,
+            ports: PortMatch::Range(*first, *last),
+        };
+        Some(parts.iter().map(entry).collect())
+    };
+    let icmp = |ports| {
+        Some(vec![PortEntry {
+            protocol: ProtocolMatch::Icmp,
+            ports,
+        }])
+    };
+    let earlier = || {
+        [
+            ("b", list(&[(40, 50)])),
+            ("c", list(&[(10, 20)])),
+            ("d", list(&[(15, 45)])),
+            ("e", list(&[(12, 13), (70, 70)])),
+            ("f", list(&[(5, 12)])),
+            ("g", list(&[(1, 60)])),
+            ("h", list(&[(60, 65), (72, 80)])),
+            ("i", icmp(PortMatch::Range(0, 0))),
+            ("j", icmp(PortMatch::All)),
+        ]
+        .into_iter()
+        .zip(1..)
+        .map(|((name, ports), priority)| rule(name, "web", "db", Action::Drop, priority, ports))
+    };
+    for (port, by) in [
+        (1, Some("g")),
+        (4, Some("g")),
+        (5, Some("f")),
+        (9, Some("f")),
+        (10, Some("c")),
+        (12, Some("c")),
+        (15, Some("c")),
+        (20, Some("c")),
+        (21, Some("d")),
+        (39, Some("d")),
+        (40, Some("b")),
+        (45, Some("b")),
+        (50, Some("b")),
+        (51, Some("g")),
+        (60, Some("g")),
+        (61, Some("h")),
+        (65, Some("h")),
+        (66, None),
+        (69, None),
+        (70, Some("e")),
+        (71, None),
+        (72, Some("h")),
+        (80, Some("h")),
+        (81, None),
+    ] {
+        let probe = rule("probe", "web", "db", Action::Pass, 100, tcp(port, port));
+        let all = examine(&world(earlier().chain([probe])));
+        let told = all.iter().find(|one| one.name == "probe");
+        let expected = by.map(|by| format!("it never decides: all that it covers is decided before by {by:?};"));
+        assert_eq!(told.is_some(), by.is_some(), "{port}: {told:?}");
+        if let (Some(told), Some(expected)) = (told, expected) {
+            assert!(told.message.starts_with(&expected), "{port}: {told}");
+        }
+        let others = all.iter().filter(|one| one.name != "probe");
+        assert_eq!(others.count(), 0, "none of the others is shadowed: {all:?}");
+    }
+}

@@ -187,3 +187,89 @@ pub(super) fn first_match<'a>(rules: impl IntoIterator<Item = (u32, &'a Rule)>, 
     }
     Cell::NO_RULE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::objects::Objects;
+    use super::super::rules::Rules;
+    use super::super::selector::Sel;
+    use super::super::verdicts::at;
+    use super::{Cell, Protocol, Rule, first_match, flatten};
+    use crate::model::Action;
+    use crate::scenario::{Line, Scenario};
+    use crate::world::Document;
+
+    /// The rules of these lines, all from anybody to anybody.
+    fn rules(lines: &str) -> Rules {
+        let (mut rules, mut objects) = (Rules::default(), Objects::default());
+        for line in &Scenario::read(&format!("scenario rules\n{lines}")).unwrap()[0].lines {
+            if let Line::Document(Document::DefenseRule(rule)) = line {
+                rules.replace(&rule.name, Some(&rule.clone().into()), &mut objects);
+            }
+        }
+        rules.put_in_order();
+        rules
+    }
+
+    fn in_order(rules: &Rules) -> Vec<(u32, &Rule)> {
+        let slots = rules.between(Sel::ANY, Sel::ANY);
+        slots.iter().map(|slot| (*slot, rules.get(*slot).unwrap())).collect()
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_is_what_the_table_has_there() {
+        let rules = rules(
+            "rule a 1 Drop Any -> Any on TCP/80-90 UDP/53\n\
+             rule b 2 Pass Any -> Any on Any/85-95 47 ICMP/8\n\
+             rule c 3 Alert Any -> Any on SCTP ICMPv6/128-255 1 TCP/65535\n\
+             rule d 4 Drop Any -> Any on UDP/1-100 58 6",
+        );
+        let table = flatten(in_order(&rules));
+        let mut differing = std::collections::BTreeSet::new();
+        let with_ports = [
+            Protocol::Tcp,
+            Protocol::Udp,
+            Protocol::Sctp,
+            Protocol::Icmp,
+            Protocol::Icmpv6,
+        ];
+        let others = (0..=255).map(|number| (Protocol::Other(number), 0));
+        let ports = [
+            0, 1, 8, 52, 53, 54, 79, 80, 84, 85, 90, 91, 95, 96, 100, 101, 128, 255, 65_535,
+        ];
+        let with_ports = with_ports.into_iter().flat_map(|one| ports.map(|port| (one, port)));
+        for (protocol, port) in with_ports.chain(others) {
+            let cell = first_match(in_order(&rules), protocol, port);
+            assert_eq!(cell, at(&table, protocol, port), "{protocol} {port}");
+            differing.insert(cell);
+        }
+        assert!(differing.len() > 5, "{differing:?}");
+        assert_eq!(at(&table, Protocol::Other(1), 0).action, Action::Alert);
+    }
+
+    #[test]
+    fn a_rule_names_the_ports_it_lists_and_protocols_by_number_where_it_lets_them_through() {
+        let cell = |ports: &str, protocol, port| {
+            let rules = rules(&format!("rule a 1 {ports}"));
+            let table = flatten(in_order(&rules));
+            at(&table, protocol, port)
+        };
+        let vxlan = |rule: &str| cell(rule, Protocol::Udp, 4789);
+        let gre = |rule: &str| cell(rule, Protocol::Other(47), 0);
+        for (named, cell) in [
+            (true, vxlan("Pass Any -> Any on UDP/4789")),
+            (true, vxlan("Alert Any -> Any on Any/4000-5000")),
+            (false, vxlan("Drop Any -> Any on UDP/4789")),
+            (false, vxlan("Pass Any -> Any on UDP")),
+            (false, vxlan("Pass Any -> Any on Any")),
+            (false, vxlan("Pass Any -> Any")),
+            (true, gre("Pass Any -> Any on 47")),
+            (false, gre("Drop Any -> Any on 47")),
+            (false, gre("Pass Any -> Any on Any")),
+            (false, gre("Pass Any -> Any")),
+        ] {
+            assert_ne!(cell, Cell::NO_RULE);
+            assert_eq!(cell.named, named, "{cell:?}");
+        }
+    }
+}

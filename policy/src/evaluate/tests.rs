@@ -138,6 +138,7 @@ fn an_identity_tells_the_pod_its_objects_and_the_narrowest_entity() {
     ] {
         let identity = identify(&world, address.parse().unwrap());
         assert_eq!(identity.entity("node-a"), entity, "{address}");
+        assert_eq!(identity.entity_name("node-a"), entity.name(), "{address}");
         assert_eq!(identity.pod().is_some(), entity == Entity::Cluster, "{address}");
         let names: Vec<&str> = identity.objects.iter().map(|name| &**name).collect();
         assert_eq!(names, objects, "{address}");
@@ -186,6 +187,7 @@ fn a_question_is_read_as_people_write_it() {
         ("80/", not_a_port("80/")),
         ("-1", not_a_port("-1")),
         ("99999999999", not_a_port("99999999999")),
+        ("1234567890", not_a_port("1234567890")),
         ("65536", QuestionError::PortTooLarge { port: 65536 }),
         ("256/ICMP", QuestionError::PortTooLarge { port: 256 }),
         ("80/HTTP", not_a_protocol("HTTP")),
@@ -271,6 +273,10 @@ fn questions_without_answer_say_what_is_in_the_way() {
         "pod \"shop\"/\"ended\" has ended and has no addresses any more"
     );
     assert_eq!(ask("Any", "shop/none", None), "there is no pod \"shop\"/\"none\"");
+    assert_eq!(
+        ask("shop/four", "World", Some("128/ICMPv6")),
+        "ICMPv6 needs IPv6, and shop/four has no such address"
+    );
 }
 
 #[test]
@@ -297,4 +303,56 @@ fn no_world_and_no_address_makes_the_reference_panic() {
             }
         }
     }
+}
+
+#[test]
+fn a_pod_speaks_to_its_link_in_ipv6_where_it_has_an_address_there() {
+    let world = world(
+        "pod shop/linked at=198.51.100.2 link=fe80::2\n\
+         pod shop/four at=198.51.100.3\n",
+    );
+    let is_answered = |from, to| evaluate(&world, &Question::parse(from, to, Some("80")).unwrap()).is_ok();
+    for (to, linked) in [
+        ("fe80::1", true),
+        ("ff02::5", true),
+        ("2001:db8::1", false),
+        ("198.51.100.9", true),
+    ] {
+        assert_eq!(is_answered("shop/linked", to), linked, "{to}");
+        assert_eq!(is_answered("shop/four", to), to == "198.51.100.9", "{to}");
+    }
+}
+
+#[test]
+fn a_host_network_pod_without_an_address_is_reached_by_those_of_its_node() {
+    let world = world(
+        "node node-a at=2001:db8::1\n\
+         report node-b enforcing at=192.0.2.2\n\
+         pod shop/four at=198.51.100.3\n\
+         pod shop/agent host\n\
+         pod shop/other host on=node-b\n",
+    );
+    let is_answered = |to| evaluate(&world, &Question::parse("shop/four", to, Some("80")).unwrap()).is_ok();
+    assert!(!is_answered("shop/agent"), "the node has IPv6 alone");
+    assert!(is_answered("shop/other"));
+}
+
+#[test]
+fn where_two_nodes_say_the_same_the_senders_says_it() {
+    let world = world(
+        "pod shop/web at=198.51.100.2\n\
+         pod shop/db on=node-b at=198.51.100.3\n\
+         rule alert 1 Alert Any -> Any on TCP/80\n\
+         rule deny 1 Drop Any -> Any on TCP/81\n",
+    );
+    for port in ["80", "81", "82"] {
+        let answer = evaluate(&world, &Question::parse("shop/web", "shop/db", Some(port)).unwrap()).unwrap();
+        assert_eq!(answer.hook, Some(Hook::FromPod), "{port}");
+    }
+}
+
+#[test]
+fn a_reason_against_a_rule_has_its_word() {
+    let words = [WhyNot::Disabled, WhyNot::Source, WhyNot::Destination, WhyNot::Ports].map(WhyNot::name);
+    assert_eq!(words, ["disabled", "source", "destination", "ports"]);
 }

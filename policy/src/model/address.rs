@@ -193,3 +193,44 @@ impl CidrEntry {
         self.cidr.contains(address) && !self.except.iter().any(|hole| hole.contains(address))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cidr, CidrEntry, CidrError};
+
+    #[test]
+    fn a_prefix_length_has_one_spelling() {
+        for text in [
+            "192.0.2.0/024",
+            "192.0.2.0/+24",
+            "192.0.2.0/255.255.255.0",
+            "192.0.2.0/",
+            "0.0.0.0/00",
+        ] {
+            let error = CidrError::NotARange { text: text.to_owned() };
+            assert_eq!(text.parse::<Cidr>(), Err(error));
+        }
+        for text in ["192.0.2.0/24", "0.0.0.0/0", "192.0.2.0/32", "2001:db8::/100"] {
+            assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_entry_contains_its_range_without_the_holes() {
+        let entry = CidrEntry {
+            cidr: "192.0.2.0/24".parse().unwrap(),
+            except: ["192.0.2.64/26", "192.0.2.128/25"]
+                .map(|hole| hole.parse().unwrap())
+                .into(),
+        };
+        for (address, contained) in [
+            ("192.0.2.0", true),
+            ("192.0.2.63", true),
+            ("192.0.2.64", false),
+            ("192.0.2.255", false),
+            ("192.0.3.0", false),
+        ] {
+            assert_eq!(entry.contains(address.parse().unwrap()), contained, "{address}");
+        }
+    }
+}

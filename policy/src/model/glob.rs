@@ -79,3 +79,27 @@ impl fmt::Display for Glob {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Glob, GlobError};
+
+    #[test]
+    fn a_glob_has_between_1_and_512_characters() {
+        assert_eq!(Glob::new(""), Err(GlobError::Empty));
+        for (characters, fits) in [(1, true), (511, true), (512, true), (513, false), (1_000, false)] {
+            // Characters, not bytes.
+            let read = Glob::new(&"é".repeat(characters));
+            let error = GlobError::TooLong { characters };
+            assert_eq!(read.is_ok(), fits, "{characters}");
+            assert!(fits || read == Err(error));
+        }
+    }
+
+    #[test]
+    fn a_glob_without_wildcards_matches_one_text() {
+        let literal = |text| Glob::new(text).unwrap().literal().map(str::to_owned);
+        assert_eq!(literal("web"), Some("web".to_owned()));
+        assert_eq!((literal("w*b"), literal("w?b")), (None, None));
+    }
+}

@@ -125,3 +125,16 @@ pub struct PortEntry {
     /// Ports or types.
     pub ports: PortMatch,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Protocol, Transport};
+
+    #[test]
+    fn a_transport_has_the_number_of_its_protocol() {
+        for (transport, number) in [(Transport::Tcp, 6), (Transport::Udp, 17), (Transport::Sctp, 132)] {
+            assert_eq!(transport.number(), number);
+            assert_eq!(Protocol::from(transport).number(), number);
+        }
+    }
+}

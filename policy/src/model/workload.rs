@@ -179,3 +179,28 @@ pub struct SlicePort {
     /// Target port.
     pub port: u16,
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::{Line, Scenario};
+    use crate::world::Document;
+
+    #[test]
+    fn a_pods_application_is_its_label_app_even_an_empty_one_else_the_longer_label() {
+        for (labels, app) in [
+            ("", None),
+            ("label:name=web", None),
+            ("label:app=web label:app.kubernetes.io/name=db", Some("web")),
+            ("label:app= label:app.kubernetes.io/name=db", Some("")),
+            ("label:app.kubernetes.io/name=db", Some("db")),
+        ] {
+            let scenario = Scenario::read(&format!("scenario s\npod shop/web {labels}"))
+                .unwrap()
+                .remove(0);
+            let [Line::Document(Document::Pod(pod))] = scenario.lines.as_slice() else {
+                panic!("{scenario}")
+            };
+            assert_eq!(pod.app(), app, "{labels}");
+        }
+    }
+}
