@@ -414,8 +414,10 @@ fn each_port_is_decided_by_the_first_rule_that_covers_it() {
             ("f", list(&[(5, 12)])),
             ("g", list(&[(1, 60)])),
             ("h", list(&[(60, 65), (72, 80)])),
-            ("i", icmp(PortMatch::Range(0, 0))),
-            ("j", icmp(PortMatch::All)),
+            ("i", list(&[(66, 70)])),
+            ("j", list(&[(71, 71)])),
+            ("k", icmp(PortMatch::Range(0, 0))),
+            ("l", icmp(PortMatch::All)),
         ]
         .into_iter()
         .zip(1..)
@@ -439,10 +441,10 @@ fn each_port_is_decided_by_the_first_rule_that_covers_it() {
         (60, Some("g")),
         (61, Some("h")),
         (65, Some("h")),
-        (66, None),
-        (69, None),
+        (66, Some("i")),
+        (69, Some("i")),
         (70, Some("e")),
-        (71, None),
+        (71, Some("j")),
         (72, Some("h")),
         (80, Some("h")),
         (81, None),
@@ -457,5 +459,23 @@ fn each_port_is_decided_by_the_first_rule_that_covers_it() {
         }
         let others = all.iter().filter(|one| one.name != "probe");
         assert_eq!(others.count(), 0, "none of the others is shadowed: {all:?}");
+    }
+}
+
+#[test]
+fn a_port_that_two_rules_share_is_the_first_ones() {
+    let earlier = [
+        rule("first", "web", "db", Action::Drop, 1, tcp(10, 20)),
+        rule("second", "web", "db", Action::Drop, 2, tcp(20, 30)),
+    ];
+    for (port, by) in [(19, "first"), (20, "first"), (21, "second")] {
+        let probe = rule("probe", "web", "db", Action::Pass, 100, tcp(port, port));
+        let all = examine(&world(earlier.clone().into_iter().chain([probe])));
+        assert_eq!(all.len(), 1);
+        assert!(
+            all[0].message.contains(&format!("before by {by:?};")),
+            "{port}: {}",
+            all[0]
+        );
     }
 }

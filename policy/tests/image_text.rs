@@ -60,6 +60,7 @@ fn without_numbers_everything_is_called_after_the_first_that_has_it() {
             "policy 10/egress ServicePort as 203.0.113.10 TCP/80 IPv4 DROP RULE deny",
             "policy 10/egress ServicePort as LocalNode TCP/30080 IPv4 DROP RULE deny",
             "policy 20/egress World PASS STARTUP",
+            "policy 20/egress ServicePort as 203.0.113.10 TCP/80 IPv4 DROP STARTUP deny",
             "range 203.0.113.128/25 World as 203.0.113.128/25",
             "range ff00::/8 Multicast",
             "rule deny uid deny priority 1 Drop",

@@ -7,7 +7,7 @@ mod build;
 mod hunt;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -56,7 +56,8 @@ pub(crate) struct MutantsArgs {
     jobs: usize,
 }
 
-/// Changes, hunts, reports; fails where something lives that is not explained.
+/// Changes, hunts, reports; fails where something lives that is not explained. What is explained and does not live is
+/// told.
 pub(crate) fn run(root: &Path, args: &MutantsArgs) -> anyhow::Result<ExitCode> {
     let mut open = Vec::new();
     let may = explained(&fs::read_to_string(root.join(EXPLAINED)).context(EXPLAINED)?);
@@ -69,12 +70,12 @@ pub(crate) fn run(root: &Path, args: &MutantsArgs) -> anyhow::Result<ExitCode> {
         let built = build(root, &work, subject)?;
         let fates = hunt(&built, &work, subject, &args.file, args.jobs)?;
         let count = |fate: Fate| fates.iter().filter(|one| **one == fate).count();
-        let survivors = built
-            .mutants
-            .iter()
-            .zip(&fates)
-            .filter(|(_, fate)| matches!(fate, Fate::Lived | Fate::Unseen));
-        let unexplained = unexplained(survivors.map(|(mutant, _)| mutant), &may);
+        let fates_of = || built.mutants.iter().zip(&fates);
+        let survivors = || {
+            let lived = fates_of().filter(|(_, fate)| matches!(fate, Fate::Lived | Fate::Unseen));
+            lived.map(|(mutant, _)| mutant)
+        };
+        let unexplained = unexplained(survivors(), &may);
         let lived = count(Fate::Lived) + count(Fate::Unseen);
         println!(
             "make mutants: {}: {} changes, {} do not build, {} killed, {} killed by time, {lived} lived: {} explained, {} not",
@@ -87,6 +88,11 @@ pub(crate) fn run(root: &Path, args: &MutantsArgs) -> anyhow::Result<ExitCode> {
             unexplained.len(),
         );
         open.extend(unexplained);
+        let looked_at = fates_of().filter(|(_, fate)| **fate != Fate::LeftAlone);
+        let files: BTreeSet<&str> = looked_at.map(|(mutant, _)| mutant.file.as_str()).collect();
+        for name in outdated(survivors(), &may, &files) {
+            println!("make mutants: {EXPLAINED} explains what does not live: {name}");
+        }
     }
     for name in &open {
         println!("make mutants: no test tells of, and {EXPLAINED} does not explain: {name}");
@@ -135,10 +141,28 @@ fn unexplained<'a>(survivors: impl Iterator<Item = &'a Mutant>, may: &BTreeMap<S
     open
 }
 
+/// Those that the page says live oftener than they do, in the files looked at.
+fn outdated<'a>(
+    survivors: impl Iterator<Item = &'a Mutant>,
+    may: &BTreeMap<String, usize>,
+    files: &BTreeSet<&str>,
+) -> Vec<String> {
+    let mut times = BTreeMap::<String, usize>::new();
+    for mutant in survivors {
+        *times.entry(format!("{}: {}", mutant.file, mutant.text)).or_default() += 1;
+    }
+    let is_looked_at = |name: &str| files.iter().any(|file| name.starts_with(&format!("{file}: ")));
+    let lives = |name: &str| times.get(name).copied().unwrap_or(0);
+    let rare = may
+        .iter()
+        .filter(|(name, may)| is_looked_at(name) && lives(name) < **may);
+    rare.map(|(name, _)| name.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::alter::{Alter, LeftOut, Mutant};
-    use super::{explained, unexplained};
+    use super::{explained, outdated, unexplained};
     use quote::ToTokens as _;
     use syn::visit_mut::VisitMut as _;
 
@@ -146,7 +170,7 @@ mod tests {
         const SIZE: usize = 1 + 2;
         impl Door { pub const fn is_open(&self, a: u32) -> bool { !self.locked && a & 3 == 0 } }
         #[cfg(test)] mod tests { fn one() -> bool { 1 == 2 } }
-        fn of(a: Option<u32>) -> u32 { if let Some(a) = a && a > 1 { return a; } match a { Some(7) if !held() => 1, _ => 2 } }
+        fn of(a: Option<u32>) -> u32 { if let Some(a) = a && a > 1 { return a; } match a { Some(7) if !a.held() => 1, _ => 2 } }
     ";
 
     fn altered(left_out: &LeftOut) -> (Vec<Mutant>, String) {
@@ -171,8 +195,8 @@ mod tests {
             "replace > with < in of",
             "replace > with >= in of",
             "delete ! in of",
-            "replace match guard !held() with true in of",
-            "replace match guard !held() with false in of",
+            "replace match guard !a.held() with true in of",
+            "replace match guard !a.held() with false in of",
             "delete match arm Some(7) in of",
             "replace of -> u32 with 0",
             "replace of -> u32 with 1",
@@ -198,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lives_oftener_than_the_page_explains_is_open() {
+    fn what_lives_oftener_than_the_page_explains_is_open_and_what_lives_less_often_is_outdated() {
         let may = explained("## lib.rs\n- (1) `replace > with < in of`: order.\n- (9) `no reason`:\n");
         let one = |number| Mutant {
             number,
@@ -213,5 +237,12 @@ mod tests {
             ["lib.rs:1:2: replace > with < in of"]
         );
         assert_eq!(may.len(), 1);
+        let files = |name| [name].into();
+        assert_eq!(outdated([one(0)].iter(), &may, &files("lib.rs")), none);
+        assert_eq!(outdated([].iter(), &may, &files("main.rs")), none, "not looked at");
+        assert_eq!(
+            outdated([].iter(), &may, &files("lib.rs")),
+            ["lib.rs: replace > with < in of"]
+        );
     }
 }

@@ -167,12 +167,10 @@ impl Sets {
         }
     }
 
-    /// Whether any address or range has the peer.
+    /// Whether any address or range has the peer, which is in some object.
     pub(super) fn is_alive(&self, peer: PeerId) -> bool {
-        match self.get(peer.number()) {
-            Some(set) => set.holders[peer.class() as usize] > 0,
-            None => peer.number() == NOBODY && self.plain[peer.class() as usize] > 0,
-        }
+        self.get(peer.number())
+            .is_some_and(|set| set.holders[peer.class() as usize] > 0)
     }
 
     /// The peers that have the set.

@@ -346,10 +346,15 @@ pub(super) fn plain(tokens: &impl ToTokens) -> String {
         (" !", "!"),
         ("! ", "!"),
         (" ;", ";"),
+        (" . ", "."),
     ] {
         if text.len() > 3 {
             text = text.replace(spaced, tight);
         }
+    }
+    // Not part of a macro's name after all.
+    if text.len() > 3 {
+        text = text.replace("!= ", " != ");
     }
     text
 }
