@@ -356,5 +356,8 @@ pub(super) fn plain(tokens: &impl ToTokens) -> String {
     if text.len() > 3 {
         text = text.replace("!= ", " != ");
     }
+    if let Some(rest) = text.strip_prefix("* ") {
+        text = format!("*{rest}");
+    }
     text
 }
