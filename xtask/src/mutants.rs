@@ -171,6 +171,7 @@ mod tests {
         impl Door { pub const fn is_open(&self, a: u32) -> bool { !self.locked && a & 3 == 0 } }
         #[cfg(test)] mod tests { fn one() -> bool { 1 == 2 } }
         fn of(a: Option<u32>) -> u32 { if let Some(a) = a && a > 1 { return a; } match a { Some(7) if !a.held() => 1, _ => 2 } }
+        fn all() -> impl Iterator<Item = bool> { [true].into_iter() }
     ";
 
     fn altered(left_out: &LeftOut) -> (Vec<Mutant>, String) {

@@ -229,8 +229,9 @@ impl VisitMut for Alter<'_> {
                 let text = format!("delete {} in {}", plain(&unary.op), self.inside());
                 let (op, of) = (unary.op, unary.expr.clone());
                 if let Some(number) = self.note(unary.op.span(), text) {
+                    // Twice is not at all, and has the same type where it is of a reference.
                     *expr = parse_quote! {
-                        (match #of { __one => if crate::mutants::on(#number) { __one } else { #op __one } })
+                        (match #of { __one => if crate::mutants::on(#number) { #op (#op __one) } else { #op __one } })
                     };
                 }
             }

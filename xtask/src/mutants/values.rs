@@ -32,8 +32,8 @@ pub(super) fn values(kind: &Type) -> Vec<TokenStream> {
                 .collect(),
         },
         Type::Path(path) => path.path.segments.last().map_or_else(Vec::new, named),
-        Type::ImplTrait(_) => vec![quote!(::std::iter::empty())],
-        Type::Never(_) => Vec::new(),
+        // The function has one type that it answers, and it is what is there.
+        Type::ImplTrait(_) | Type::Never(_) => Vec::new(),
         Type::Array(array) => {
             let length = &array.len;
             values(&array.elem)
