@@ -27,9 +27,9 @@ const POD: [u8; 4] = [192, 0, 2, 10];
 const OUTSIDE: [u8; 4] = [198, 51, 100, 1];
 const NEXT: u32 = u32::MAX;
 const SHOT: u32 = 2;
-/// Most instructions that a verifier may walk through; the kernel's own limit is a million. Kernels before 6.2 or so walk half
-/// as far again as newer ones, so that little more is said here than what those of today need.
-const INSTRUCTIONS: u32 = 600_000;
+/// Most instructions that the verifier may walk through, of kernels with TCX and of older ones, which walk half as far again;
+/// their own limit is a million. Ten in a hundred more than when this was written.
+const INSTRUCTIONS: [u32; 2] = [400_000, 590_000];
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 
@@ -169,7 +169,8 @@ fn the_verifier_takes_both_programs_well_below_its_limit() {
             "{name}: {verified} instructions verified, {:?} bytes of machine code",
             info.size_jitted()
         );
-        assert!(verified < INSTRUCTIONS, "{name}: {verified}");
+        let most = INSTRUCTIONS[usize::from(Mechanism::of_this_kernel() != Mechanism::Tcx)];
+        assert!(verified < most, "{name}: {verified}");
     }
 }
 
