@@ -204,7 +204,7 @@ page() {
         printf '| %s ' "${FEATURES[@]}"
         echo '| tests | instructions |'
         printf '|---'
-        printf '|---' "${FEATURES[@]}"
+        printf '|---%.0s' "${FEATURES[@]}"
         echo '|---|---|'
         printf '%s\n' "$@"
         echo

@@ -11,7 +11,7 @@ mod datagram;
 mod transport;
 mod world;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -105,6 +105,8 @@ pub enum Sender {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Train {
     sender: Sender,
+    /// The pod at whose end it was seen; none: on its way out of one.
+    at: Option<usize>,
     source: IpAddr,
     destination: IpAddr,
     id: u32,
@@ -114,7 +116,7 @@ struct Train {
 /// What is remembered of a train.
 #[derive(Debug, Clone)]
 struct First {
-    header: Vec<u8>,
+    header: transport::Header,
     verdict: BTreeSet<Reason>,
     disputed: bool,
 }
@@ -124,6 +126,8 @@ struct First {
 pub struct Reference {
     world: World,
     trains: HashMap<Train, First>,
+    /// Pods to whose end a first fragment was led.
+    led: HashSet<(Train, usize)>,
 }
 
 impl Reference {
@@ -132,6 +136,7 @@ impl Reference {
         Self {
             world,
             trains: HashMap::new(),
+            led: HashSet::new(),
         }
     }
 
@@ -141,16 +146,16 @@ impl Reference {
             return Expected::of([Reason::NotIp]);
         };
         let body = &frame[14..];
+        // So short that there is nothing of whatever it is.
+        let nothing = (body.len() < 2).then_some(Reason::Malformed);
         match ethertype {
-            0x8100 | 0x88a8 => Expected::of([Reason::Vlan]),
+            0x8100 | 0x88a8 => Expected::of(nothing.into_iter().chain([Reason::Vlan])),
             // A tag of old, before there was a standard.
-            0x9100 => Expected::of([Reason::Vlan, Reason::NotIp]),
+            0x9100 => Expected::of(nothing.into_iter().chain([Reason::Vlan, Reason::NotIp])),
             0x0806 => Expected::of(arp::faults(&self.world, sender, body)),
             0x0800 => self.ip(sender, receiver, datagram::read4(body)),
             0x86dd => self.ip(sender, receiver, datagram::read6(body)),
-            // So short that there is nothing of whatever it is.
-            _ if body.len() < 2 => Expected::of([Reason::NotIp, Reason::Malformed]),
-            _ => Expected::of([Reason::NotIp]),
+            _ => Expected::of(nothing.into_iter().chain([Reason::NotIp])),
         }
     }
 
@@ -166,7 +171,9 @@ impl Reference {
             }
             Ok(mut datagram) => {
                 let astray = !self.world.pods[receiver].has(destination);
-                if astray && sender == Sender::Stranger {
+                let outside = sender == Sender::Stranger;
+                let at = outside.then_some(receiver);
+                if astray && outside {
                     // Whoever it is for, it reaches this pod.
                     datagram.destination = self.world.pods[receiver].of_family(destination);
                 }
@@ -175,7 +182,7 @@ impl Reference {
                 if faults.is_empty() {
                     faults.extend(match datagram.piece {
                         None => transport::whole(&self.world, sender, &datagram),
-                        Some(piece) => self.fragment(sender, &datagram, piece),
+                        Some(piece) => self.fragment((sender, at, destination), &datagram, piece),
                     });
                 } else if datagram.piece.is_none_or(|piece| piece.offset == 0) {
                     faults.extend(transport::whole(&self.world, sender, &datagram));
@@ -186,11 +193,20 @@ impl Reference {
                     // It may be wrong as a fragment besides.
                     faults.push(Reason::Fragment);
                 }
-                if faults.is_empty() && astray && sender != Sender::Stranger {
+                if let Some(piece) = datagram.piece.filter(|_| faults.is_empty() && !astray && !outside) {
+                    // Its end follows what it has seen itself: a first fragment may have been led to somebody else.
+                    let train = train((sender, None, destination), &datagram, piece);
+                    if piece.offset == 0 {
+                        self.led.insert((train, receiver));
+                    } else if !self.led.contains(&(train, receiver)) && transport::could_drop(&self.world, &datagram) {
+                        return Expected::RefuseThere([Reason::Fragment].into());
+                    }
+                }
+                if faults.is_empty() && astray && !outside {
                     datagram.destination = self.world.pods[receiver].of_family(destination);
                     let there = match datagram.piece {
                         None => transport::whole(&self.world, Sender::Stranger, &datagram),
-                        Some(piece) => self.fragment(Sender::Stranger, &datagram, piece),
+                        Some(piece) => self.fragment((Sender::Stranger, Some(receiver), destination), &datagram, piece),
                     };
                     if !there.is_empty() {
                         return Expected::RefuseThere(there);
@@ -201,20 +217,20 @@ impl Reference {
         Expected::of(faults)
     }
 
-    fn fragment(&mut self, sender: Sender, datagram: &Datagram<'_>, piece: Piece) -> BTreeSet<Reason> {
-        let train = Train {
-            sender,
-            source: datagram.source,
-            destination: datagram.destination,
-            id: piece.id,
-            // Over IPv6 the fragments of one packet may name different next headers.
-            protocol: if datagram.source.is_ipv4() {
-                datagram.protocol
-            } else {
-                0
-            },
-        };
+    /// A fragment by this sender, at this pod's end or on its way out of one, to the destination that it says, whomever it
+    /// reaches.
+    fn fragment(
+        &mut self,
+        way: (Sender, Option<usize>, IpAddr),
+        datagram: &Datagram<'_>,
+        piece: Piece,
+    ) -> BTreeSet<Reason> {
+        let (sender, ..) = way;
+        let train = train(way, datagram, piece);
         if piece.offset > 0 {
+            if transport::tunnels_on(&self.world, sender, datagram) {
+                return [Reason::Tunnel].into();
+            }
             return self.later(&train, datagram, piece);
         }
         let faults = transport::first(&self.world, sender, datagram);
@@ -248,6 +264,23 @@ impl Reference {
             None if transport::could_drop(&self.world, datagram) => [Reason::Fragment].into(),
             None => BTreeSet::new(),
         }
+    }
+}
+
+/// The train of a fragment.
+fn train((sender, at, destination): (Sender, Option<usize>, IpAddr), datagram: &Datagram<'_>, piece: Piece) -> Train {
+    Train {
+        sender,
+        at,
+        source: datagram.source,
+        destination,
+        id: piece.id,
+        // Over IPv6 the fragments of one packet may name different next headers.
+        protocol: if datagram.source.is_ipv4() {
+            datagram.protocol
+        } else {
+            0
+        },
     }
 }
 

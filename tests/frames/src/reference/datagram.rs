@@ -15,6 +15,8 @@ pub(super) struct Datagram<'a> {
     pub(super) protocol: u8,
     /// From the transport header on, or what a later fragment carries.
     pub(super) segment: &'a [u8],
+    /// Where that begins in the packet.
+    pub(super) at: usize,
     /// None where it is whole.
     pub(super) piece: Option<Piece>,
 }
@@ -67,6 +69,7 @@ fn content4(body: &[u8], (source, destination): (IpAddr, IpAddr)) -> Option<Data
         destination,
         protocol: body[9],
         segment,
+        at: header,
         piece: (more || offset > 0).then_some(Piece {
             id: u32::from(be16(body, 4)?),
             offset,
@@ -138,6 +141,7 @@ fn content6(body: &[u8], ends: (IpAddr, IpAddr)) -> Result<Datagram<'_>, Vec<Rea
         destination: ends.1,
         protocol: walk.next,
         segment: walk.rest,
+        at: 40 + rest.len() - walk.rest.len(),
         piece: walk.piece,
     })
 }

@@ -29,10 +29,26 @@ fn shortest(datagram: &Datagram<'_>) -> usize {
     own.map_or(0, |(_, length)| length)
 }
 
-/// The header of a first fragment, by which two of them are told apart.
-pub(super) fn header(datagram: &Datagram<'_>) -> Vec<u8> {
-    let length = shortest(datagram).min(datagram.segment.len());
-    datagram.segment[..length].to_vec()
+/// What two first fragments are told apart by: the begin of the transport header (of TCP all of it, of others eight bytes,
+/// which have all that rules ask for), where it lies, of which protocol it is, and how much the fragment carries, since
+/// what a longer one has more of lies over the next.
+pub(super) fn header(datagram: &Datagram<'_>) -> Header {
+    let begin = if is(datagram, TCP) { 20 } else { 8 };
+    Header {
+        bytes: datagram.segment.get(..begin).unwrap_or_default().to_vec(),
+        at: datagram.at,
+        protocol: datagram.protocol,
+        carries: datagram.segment.len(),
+    }
+}
+
+/// See [`header`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    bytes: Vec<u8>,
+    at: usize,
+    protocol: u8,
+    carries: usize,
 }
 
 /// What is wrong with a packet that is whole.
@@ -137,9 +153,18 @@ pub(super) fn names_anothers_target(own: impl Fn(IpAddr) -> bool, datagram: &Dat
     }
 }
 
+/// Whether a later fragment goes on with a tunnel from a pod to the node: of those that are known by their protocol alone.
+pub(super) fn tunnels_on(world: &World, sender: Sender, datagram: &Datagram<'_>) -> bool {
+    matches!(sender, Sender::Pod(_)) && is_tunnel_by_itself(datagram) && world.node.contains(&datagram.destination)
+}
+
+fn is_tunnel_by_itself(datagram: &Datagram<'_>) -> bool {
+    matches!(datagram.protocol, 4 | 41 | 47)
+}
+
 pub(super) fn is_tunnel(datagram: &Datagram<'_>) -> bool {
     match datagram.protocol {
-        4 | 41 | 47 => true,
+        _ if is_tunnel_by_itself(datagram) => true,
         UDP => matches!(be16(datagram.segment, 2), Some(4789 | 8472 | 6081)),
         _ => false,
     }
