@@ -181,13 +181,13 @@ impl Reference {
                 // A frame that is wrong in itself is none of a train.
                 if faults.is_empty() {
                     faults.extend(match datagram.piece {
-                        None => transport::whole(&self.world, sender, &datagram),
-                        Some(piece) => self.fragment((sender, at, destination), &datagram, piece),
+                        None => transport::whole(&self.world, sender, &datagram, false),
+                        Some(piece) => self.fragment((sender, at, destination), &datagram, piece, false),
                     });
                 } else if datagram.piece.is_none_or(|piece| piece.offset == 0) {
-                    faults.extend(transport::whole(&self.world, sender, &datagram));
+                    faults.extend(transport::whole(&self.world, sender, &datagram, false));
                     if datagram.piece.is_some() {
-                        faults.extend(transport::first(&self.world, sender, &datagram));
+                        faults.extend(transport::first(&self.world, sender, &datagram, false));
                     }
                 } else {
                     // It may be wrong as a fragment besides.
@@ -205,8 +205,10 @@ impl Reference {
                 if faults.is_empty() && astray && !outside {
                     datagram.destination = self.world.pods[receiver].of_family(destination);
                     let there = match datagram.piece {
-                        None => transport::whole(&self.world, Sender::Stranger, &datagram),
-                        Some(piece) => self.fragment((Sender::Stranger, Some(receiver), destination), &datagram, piece),
+                        None => transport::whole(&self.world, Sender::Stranger, &datagram, true),
+                        Some(piece) => {
+                            self.fragment((Sender::Stranger, Some(receiver), destination), &datagram, piece, true)
+                        }
                     };
                     if !there.is_empty() {
                         return Expected::RefuseThere(there);
@@ -224,6 +226,7 @@ impl Reference {
         way: (Sender, Option<usize>, IpAddr),
         datagram: &Datagram<'_>,
         piece: Piece,
+        astray: bool,
     ) -> BTreeSet<Reason> {
         let (sender, ..) = way;
         let train = train(way, datagram, piece);
@@ -233,7 +236,7 @@ impl Reference {
             }
             return self.later(&train, datagram, piece);
         }
-        let faults = transport::first(&self.world, sender, datagram);
+        let faults = transport::first(&self.world, sender, datagram, astray);
         if faults.iter().any(|fault| *fault != Reason::Rule) {
             // What is wrong in itself is no first fragment of anything.
             return faults;

@@ -52,20 +52,20 @@ pub(super) struct Header {
 }
 
 /// What is wrong with a packet that is whole.
-pub(super) fn whole(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reason> {
+pub(super) fn whole(world: &World, sender: Sender, datagram: &Datagram<'_>, astray: bool) -> BTreeSet<Reason> {
     let malformed = malformed(datagram);
     if malformed.is_empty() {
-        open(world, sender, datagram)
+        open(world, sender, datagram, astray)
     } else {
         malformed
     }
 }
 
 /// What is wrong with a first fragment.
-pub(super) fn first(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reason> {
+pub(super) fn first(world: &World, sender: Sender, datagram: &Datagram<'_>, astray: bool) -> BTreeSet<Reason> {
     let malformed = malformed_first(datagram);
     if malformed.is_empty() {
-        open(world, sender, datagram)
+        open(world, sender, datagram, astray)
     } else {
         malformed
     }
@@ -113,7 +113,8 @@ fn lies(datagram: &Datagram<'_>, whole: bool) -> bool {
     is(datagram, ICMPV6) && matches!(segment[0], 135 | 136) && segment.len() < 24
 }
 
-fn open(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reason> {
+/// `astray`: at the end of a pod that it is not for, when the hook of the pod that sent it has noted its flow.
+fn open(world: &World, sender: Sender, datagram: &Datagram<'_>, astray: bool) -> BTreeSet<Reason> {
     let mut faults = BTreeSet::new();
     if let Sender::Pod(pod) = sender {
         if is_of_a_router(datagram) {
@@ -126,7 +127,7 @@ fn open(world: &World, sender: Sender, datagram: &Datagram<'_>) -> BTreeSet<Reas
             faults.insert(Reason::Tunnel);
         }
     }
-    if !always_passes(datagram) && refused(world, datagram) {
+    if !always_passes(datagram) && refused(world, datagram, astray) {
         faults.insert(Reason::Rule);
     }
     faults
@@ -175,7 +176,7 @@ pub(super) fn always_passes(datagram: &Datagram<'_>) -> bool {
     is(datagram, IGMP) || (is(datagram, ICMPV6) && matches!(datagram.segment[0], 130..=136 | 143))
 }
 
-fn refused(world: &World, datagram: &Datagram<'_>) -> bool {
+fn refused(world: &World, datagram: &Datagram<'_>, astray: bool) -> bool {
     let (source, destination) = (datagram.source, datagram.destination);
     let segment = datagram.segment;
     if world.is_one_pod(source, destination) {
@@ -194,8 +195,10 @@ fn refused(world: &World, datagram: &Datagram<'_>) -> bool {
             let opens = segment[13] & 0x12 == 2;
             let forth = world.drops(destination, |what| what == What::Port(port(2)));
             let back = world.drops(source, |what| what == What::Port(port(0)));
-            // In mid-stream nobody knows who opened: where the two orientations differ, the packet passes at first.
-            forth && (opens || back)
+            // In mid-stream nobody knows who opened: where the two orientations differ, the packet passes at first. Not so
+            // where its flow is known to be another's; a reset leaves none to be known.
+            let known = astray && segment[13] & 4 == 0;
+            forth && (opens || known || back)
         }
         protocol => world.drops(destination, |what| what == What::Protocol(protocol)),
     }
