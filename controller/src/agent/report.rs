@@ -392,7 +392,7 @@ impl Core {
                 let link = self.locals.links.iter().find(|link| link.ifindex == *ifindex);
                 let pod = link
                     .and_then(|link| link.pod.as_ref())
-                    .and_then(|uid| self.world.pods().find(|pod| pod.uid == *uid));
+                    .and_then(|uid| self.world.pod(uid));
                 pod.map_or_else(
                     || format!("interface {ifindex}"),
                     |pod| format!("{}/{}", pod.namespace, pod.name),
