@@ -18,6 +18,7 @@ mod image;
 mod image_name;
 mod interfaces;
 mod matching;
+mod news;
 mod nodes;
 mod objects;
 mod pods;
@@ -31,6 +32,7 @@ mod services;
 mod sets;
 mod signatures;
 mod text;
+mod todo;
 mod touched;
 mod verdicts;
 
@@ -47,13 +49,14 @@ use interfaces::{Interfaces, Surroundings};
 use nodes::Nodes;
 use objects::Objects;
 use pods::{Pods, Rooms};
-use policies::{Dirt, Policies};
+use policies::Policies;
 use ranges::Ranges;
 use rules::Rules;
 use selector::ObjectId;
 use services::{Services, View};
 use sets::Sets;
 use signatures::Signatures;
+use todo::Dirt;
 use touched::Touched;
 use verdicts::Judge;
 
@@ -169,8 +172,7 @@ impl Compiler {
         self.services.refresh(&view, &mut changes);
         self.tell_policies(world, links, &mut dirt, &mut changes);
         for id in self.policies.tables.take_touched() {
-            let table = self.policies.tables.get(id).map(|table| (**table).clone());
-            changes.push(Change::Table(TableId(id), table));
+            changes.push(Change::Table(TableId(id), self.policies.tables.get(id).cloned()));
         }
         changes.append(&mut self.rules.take_cards());
         self.sets.sweep();
@@ -429,7 +431,7 @@ impl Compiler {
 
     /// The whole compiled state: what all changes so far add up to.
     pub fn image(&self) -> Image {
-        let table = |(id, table): (u32, &crate::compiled::Table)| (TableId(id), table.clone());
+        let table = |(id, table): (u32, &std::sync::Arc<crate::compiled::Table>)| (TableId(id), table.clone());
         Image {
             interfaces: self
                 .interfaces

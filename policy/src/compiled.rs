@@ -3,7 +3,9 @@
 //! A verdict is found in at most two steps: (policy, peer) names a [`Table`]; where there is no such entry,
 //! (policy, the peer's class alone) does. A table answers every protocol and port, priorities already resolved.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::model::{Action, Address, Cidr, Name, Reason, Transport};
@@ -144,49 +146,104 @@ impl Cell {
 }
 
 /// A function from 0..=65535 to cells: each entry holds from its start up to the next start. Never empty, starts
-/// at 0, starts ascend, neighbours differ: equal functions are equal values. Cheap to
-/// clone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Spans(Arc<[(u16, Cell)]>);
+/// at 0, starts ascend, neighbours differ: equal functions are equal values. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Spans(Entries);
+
+/// Most functions are constant: those have their cell here, and nothing beside.
+#[derive(Debug, Clone)]
+enum Entries {
+    One([(u16, Cell); 1]),
+    Many(Arc<[(u16, Cell)]>),
+}
 
 impl Spans {
     /// The same cell everywhere.
-    pub fn constant(cell: Cell) -> Self {
-        Self([(0, cell)].into())
+    pub const fn constant(cell: Cell) -> Self {
+        Self(Entries::One([(0, cell)]))
     }
 
     /// Builds from entries in ascending order; merges equal neighbours. The first entry is taken to start at 0.
     pub fn from_sorted(entries: impl IntoIterator<Item = (u16, Cell)>) -> Option<Self> {
-        let mut spans: Vec<(u16, Cell)> = Vec::new();
-        for (start, cell) in entries {
+        let mut entries = entries.into_iter();
+        let (start, first) = entries.next()?;
+        let Some(other) = entries.find(|(_, cell)| *cell != first) else {
+            return Some(Self::constant(first));
+        };
+        let mut spans: Vec<(u16, Cell)> = vec![(start, first)];
+        for (start, cell) in std::iter::once(other).chain(entries) {
             match spans.last_mut() {
                 Some((_, last)) if *last == cell => {}
                 Some((last_start, last)) if *last_start == start => *last = cell,
                 _ => spans.push((start, cell)),
             }
         }
-        spans.first_mut()?.0 = 0;
+        spans[0].0 = 0;
         // Replacing a cell in place may have made two neighbours equal.
         spans.dedup_by(|later, earlier| later.1 == earlier.1);
-        Some(Self(spans.into()))
+        Some(match *spans {
+            [one] => Self(Entries::One([one])),
+            _ => Self(Entries::Many(spans.into())),
+        })
     }
 
     /// The entries: (first port, cell).
     pub fn entries(&self) -> &[(u16, Cell)] {
-        &self.0
+        match &self.0 {
+            Entries::One(one) => one,
+            Entries::Many(many) => many,
+        }
     }
 
     /// The cell at `port`.
     pub fn at(&self, port: u16) -> Cell {
-        let after = self.0.partition_point(|(start, _)| *start <= port);
-        self.0[after.saturating_sub(1)].1
+        let entries = self.entries();
+        let after = entries.partition_point(|(start, _)| *start <= port);
+        entries[after.saturating_sub(1)].1
     }
 
     /// The one cell, where it is the same everywhere.
-    pub fn as_constant(&self) -> Option<Cell> {
-        match &*self.0 {
-            [(_, cell)] => Some(*cell),
-            _ => None,
+    pub const fn as_constant(&self) -> Option<Cell> {
+        match &self.0 {
+            Entries::One([(_, cell)]) => Some(*cell),
+            Entries::Many(_) => None,
+        }
+    }
+}
+
+impl PartialEq for Spans {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Entries::Many(one), Entries::Many(other)) => Arc::ptr_eq(one, other) || one == other,
+            _ => self.entries() == other.entries(),
+        }
+    }
+}
+
+impl Eq for Spans {}
+
+impl PartialOrd for Spans {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Spans {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.entries().cmp(other.entries())
+    }
+}
+
+impl Hash for Spans {
+    /// One number for each entry: tables are looked up by content.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let entries = self.entries();
+        state.write_usize(entries.len());
+        for (start, cell) in entries {
+            let flags = u64::from(cell.quiet_alert) | u64::from(cell.quiet_drop) << 1 | u64::from(cell.named) << 2;
+            let rule = cell.rule.map_or(u64::from(u32::MAX), |slot| slot.0.into());
+            let what = (cell.action as u64) << 3 | (cell.reason as u64) << 5 | flags;
+            state.write_u64(rule << 32 | what << 16 | u64::from(*start));
         }
     }
 }
@@ -288,16 +345,16 @@ pub struct RuleCard {
     pub action: Action,
 }
 
-/// One change of the compiled state: the new value, or none where the entry goes.
+/// One change of the compiled state: the new value, or none where the entry goes. Small, as a start has many at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "key and value types say it")]
 pub enum Change {
-    Interface(u32, Option<Interface>),
+    Interface(u32, Option<Box<Interface>>),
     Address(Address, Option<AddressEntry>),
     Prefix(Cidr, Option<PeerId>),
     ServicePort(ServiceKey, Option<PeerId>),
     Policy(PolicyId, PeerId, Option<TableId>),
-    Table(TableId, Option<Table>),
+    Table(TableId, Option<Arc<Table>>),
     Rule(RuleSlot, Option<RuleCard>),
 }
 

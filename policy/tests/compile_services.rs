@@ -69,6 +69,23 @@ fn service_ports_follow_the_rules_about_their_backends_whatever_other_services_d
 }
 
 #[test]
+fn service_ports_follow_a_rule_about_the_class_of_a_backend_that_other_pods_tell_apart() {
+    let mut stage = Stage::new(
+        "pod shop/web at=198.51.100.2\n\
+         service shop/s cluster=203.0.113.10 port=:80/TCP\n\
+         slice shop/s-1 for=s target=:8080/TCP ready=203.0.113.200\n\
+         object net cidr=203.0.113.128/25\n\
+         object db apps=db\n\
+         rule elsewhere 1 Drop @db -> @net\n\
+         rule deny 2 Drop Any -> World",
+        [link(10, "shop/web")],
+    );
+    assert_eq!(stage.says("203.0.113.10", 80), "DROP RULE deny");
+    stage.apply("rule deny 2 Pass Any -> World");
+    assert_eq!(stage.says("203.0.113.10", 80), "PASS SERVICE");
+}
+
+#[test]
 fn service_ports_follow_their_backends_whatever_other_services_do() {
     let mut stage = Stage::new(SHOP, [link(10, "shop/web")]);
     stage.apply("service shop/s cluster=203.0.113.10 port=main:88/TCP");

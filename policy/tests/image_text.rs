@@ -1,7 +1,7 @@
 //! The compiled state as text: every kind of entry, with numbers and without.
 
 use cellwall_policy::compile::{Compiler, Image, Link};
-use cellwall_policy::compiled::{PeerClass, PeerId, PolicyId, Spans, TableId};
+use cellwall_policy::compiled::{PeerClass, PeerId, PolicyId, Spans, Table, TableId};
 use cellwall_policy::scenario::Scenario;
 
 const LINES: &str = "scenario text
@@ -107,12 +107,8 @@ fn what_nothing_has_is_called_nobodys() {
     let whole = image();
     let (world, table) = (PeerClass::World, TableId(7));
     let policies = [PeerId::plain(world), PeerId::new(world, 5)].map(|peer| ((PolicyId(3), peer), table));
-    let mut cells = whole
-        .tables
-        .values()
-        .find(|one| one.tcp.entries().len() > 1)
-        .unwrap()
-        .clone();
+    let mut tables = whole.tables.values();
+    let mut cells = Table::clone(tables.find(|one| one.tcp.entries().len() > 1).unwrap());
     cells.udp = Spans::constant(cells.tcp.at(8080));
     for spans in [
         &mut cells.tcp,
@@ -125,7 +121,7 @@ fn what_nothing_has_is_called_nobodys() {
     }
     let image = Image {
         policies: policies.into(),
-        tables: [(table, cells)].into(),
+        tables: [(table, cells.into())].into(),
         ..Image::default()
     };
     assert_has(

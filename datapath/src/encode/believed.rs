@@ -17,7 +17,7 @@ impl Encoder {
         let mut ids = BTreeMap::new();
         for (id, slot) in self.tables.slots_by_id() {
             ids.insert(slot, id);
-            let table = self.tables.entry(slot).map(|entry| (*entry.table).clone());
+            let table = self.tables.entry(slot).map(|entry| entry.table.clone());
             wanted.tables.insert(id, table);
         }
         for (key, slot) in &image.policies {
@@ -26,14 +26,14 @@ impl Encoder {
             };
             // A table that the compiler dropped while an entry named it: an id that no compiler comes to give.
             let id = *ids.entry(*slot).or_insert(TableId(u32::MAX - slot));
-            wanted.tables.entry(id).or_insert_with(|| Some((*entry.table).clone()));
+            wanted.tables.entry(id).or_insert_with(|| Some(entry.table.clone()));
             wanted.policies.insert(*key, Some(id));
         }
         for (ifindex, entry) in &image.interfaces {
             wanted.attached.insert(*ifindex, entry.record.attached);
             wanted
                 .interfaces
-                .insert(*ifindex, Some(self.interface(*ifindex, entry)));
+                .insert(*ifindex, Some(Box::new(self.interface(*ifindex, entry))));
         }
         let lives = |cidr: &_| !self.dead.contains(&Key::Prefix(*cidr));
         let prefixes = image.prefixes.iter().filter(|(cidr, _)| lives(cidr));

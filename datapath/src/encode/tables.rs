@@ -104,7 +104,7 @@ impl Tables {
     }
 
     /// Finds or makes a place for a table.
-    pub(super) fn define(&mut self, new: &mut NewTables, id: TableId, table: &Table) {
+    pub(super) fn define(&mut self, new: &mut NewTables, id: TableId, table: &Arc<Table>) {
         let known = self.by_table.get(table).or_else(|| new.by_table.get(table)).copied();
         let slot = known.unwrap_or_else(|| {
             let refs = cells::parts(table).map(|spans| self.reference(new, spans));
@@ -112,9 +112,14 @@ impl Tables {
                 new.short.0 += 1;
                 u32::MAX
             });
-            let table = Arc::new(table.clone());
             new.by_table.insert(table.clone(), slot);
-            new.homes.insert(slot, TableEntry { table, refs });
+            new.homes.insert(
+                slot,
+                TableEntry {
+                    table: table.clone(),
+                    refs,
+                },
+            );
             slot
         });
         new.ids.insert(id, Some(slot));

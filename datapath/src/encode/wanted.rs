@@ -1,6 +1,7 @@
 //! What is wanted of the kernel: changes gathered by key until an update has realised them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cellwall_policy::compiled::{
     AddressEntry, Change, Interface, PeerId, PolicyId, RuleCard, RuleSlot, ServiceKey, Table, TableId,
@@ -19,12 +20,12 @@ pub struct Wanted {
     pub pass_sample: u32,
     /// When hooks were attached, by interface, where that is news; `CLOCK_MONOTONIC` nanoseconds.
     pub attached: BTreeMap<u32, u64>,
-    pub(super) interfaces: BTreeMap<u32, Option<Interface>>,
+    pub(super) interfaces: BTreeMap<u32, Option<Box<Interface>>>,
     pub(super) addresses: BTreeMap<Address, Option<AddressEntry>>,
     pub(super) prefixes: BTreeMap<Cidr, Option<PeerId>>,
     pub(super) service_ports: BTreeMap<ServiceKey, Option<PeerId>>,
     pub(super) policies: BTreeMap<(PolicyId, PeerId), Option<TableId>>,
-    pub(super) tables: BTreeMap<TableId, Option<Table>>,
+    pub(super) tables: BTreeMap<TableId, Option<Arc<Table>>>,
     pub(super) rules: BTreeMap<RuleSlot, Option<RuleCard>>,
 }
 

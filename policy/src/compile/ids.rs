@@ -127,9 +127,9 @@ impl<T: Eq + Hash> Interned<T> {
     }
 
     /// All values in order of their numbers.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &std::sync::Arc<T>)> {
         let numbered = self.slots.iter().enumerate();
-        numbered.filter_map(|(id, slot)| Some((u32::try_from(id).ok()?, &*slot.as_ref()?.0)))
+        numbered.filter_map(|(id, slot)| Some((u32::try_from(id).ok()?, &slot.as_ref()?.0)))
     }
 }
 

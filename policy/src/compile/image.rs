@@ -1,6 +1,7 @@
 //! The compiled state as one value: all changes folded, with the lookup that the kernel makes and a stable text.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::verdicts::at;
 use crate::compiled::{
@@ -18,7 +19,7 @@ pub struct Image {
     pub prefixes: BTreeMap<Cidr, PeerId>,
     pub service_ports: BTreeMap<ServiceKey, PeerId>,
     pub policies: BTreeMap<(PolicyId, PeerId), TableId>,
-    pub tables: BTreeMap<TableId, Table>,
+    pub tables: BTreeMap<TableId, Arc<Table>>,
     pub rules: BTreeMap<RuleSlot, RuleCard>,
 }
 
@@ -38,7 +39,7 @@ impl Image {
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             match change {
-                Change::Interface(key, value) => set(&mut self.interfaces, key, value),
+                Change::Interface(key, value) => set(&mut self.interfaces, key, value.map(|interface| *interface)),
                 Change::Address(key, value) => set(&mut self.addresses, key, value),
                 Change::Prefix(key, value) => set(&mut self.prefixes, key, value),
                 Change::ServicePort(key, value) => set(&mut self.service_ports, key, value),
@@ -110,6 +111,6 @@ impl Image {
     pub fn table(&self, policy: PolicyId, peer: PeerId) -> Option<&Table> {
         let own = self.policies.get(&(policy, peer));
         let id = own.or_else(|| self.policies.get(&(policy, PeerId::plain(peer.class()))))?;
-        self.tables.get(id)
+        self.tables.get(id).map(AsRef::as_ref)
     }
 }

@@ -172,7 +172,7 @@ impl Interfaces {
         }
         for (ifindex, interface) in &now {
             if self.told.get(ifindex) != Some(interface) {
-                changes.push(Change::Interface(*ifindex, Some(interface.clone())));
+                changes.push(Change::Interface(*ifindex, Some(Box::new(interface.clone()))));
             }
         }
         for ifindex in self.told.keys().filter(|ifindex| !now.contains_key(ifindex)) {

@@ -5,48 +5,28 @@ use std::collections::BTreeMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::ids::{Ids, Interned, put};
+use super::news::News;
 use super::selector::{Direction, ObjectId, POD, Sel};
 use super::services::{Content, Part};
+use super::todo::{Dirt, Todo, todo};
 use super::verdicts::{Filed, Judge, PolicyKey, at};
 use crate::compiled::{Change, PeerClass, PeerId, PolicyId, Table, TableId};
 
-const CLASSES: usize = PeerClass::ALL.len();
-/// Up to so many peers are looked at one by one; for more a policy's rules are filed first.
-const FEW: usize = 16;
+pub(super) const CLASSES: usize = PeerClass::ALL.len();
 
 #[derive(Debug)]
-struct Policy {
-    key: PolicyKey,
+pub(super) struct Policy {
+    pub(super) key: PolicyKey,
     /// Tables of the classes; every one is there once the policy was computed.
-    fallbacks: [Option<u32>; CLASSES],
-    entries: FxHashMap<PeerId, u32>,
+    pub(super) fallbacks: [Option<u32>; CLASSES],
+    pub(super) entries: FxHashMap<PeerId, u32>,
 }
 
-/// What may have changed for the policies there are.
-#[derive(Debug, Default)]
-pub(super) struct Dirt {
-    /// Everything: the switches changed.
-    pub(super) all: bool,
-    /// Which pods have no address yet changed.
-    pub(super) waiting: bool,
-    /// Peers that came, went or mean something else.
-    pub(super) peers: FxHashSet<PeerId>,
-    /// (source, destination) of rules that changed.
-    pub(super) pairs: Vec<(Sel, Sel)>,
-    /// Service ports that came or went.
-    pub(super) contents: Vec<u32>,
-}
-
-impl Dirt {
-    fn is_empty(&self) -> bool {
-        let Self {
-            all,
-            waiting,
-            peers,
-            pairs,
-            contents,
-        } = self;
-        !all && !waiting && peers.is_empty() && pairs.is_empty() && contents.is_empty()
+impl Policy {
+    /// The table that decides about a peer; none where nothing was computed yet.
+    pub(super) fn table(&self, peer: PeerId) -> Option<u32> {
+        let own = self.entries.get(&peer).copied();
+        own.or(self.fallbacks[peer.class() as usize])
     }
 }
 
@@ -59,14 +39,6 @@ pub(super) struct Policies {
     pub(super) tables: Interned<Table>,
     /// Service ports by the peers they stand for.
     dependents: FxHashMap<PeerId, FxHashSet<u32>>,
-}
-
-/// What is to be computed again for one policy.
-#[derive(Debug, Default)]
-struct Todo {
-    whole: bool,
-    classes: FxHashSet<PeerClass>,
-    peers: FxHashSet<PeerId>,
 }
 
 impl Policies {
@@ -157,6 +129,10 @@ impl Policies {
         changes: &mut Vec<Change>,
     ) {
         self.index_contents(contents, dirt);
+        let pairs = dirt.pairs.iter();
+        let mut news: Vec<News<'_>> = pairs
+            .map(|(sides, slots)| News::new(judge.rules, *sides, slots))
+            .collect();
         let ids: Vec<u32> = if dirt.is_empty() {
             fresh.to_vec()
         } else {
@@ -177,9 +153,10 @@ impl Policies {
                     ..Todo::default()
                 }
             } else {
-                todo(&policy.key, judge, dirt)
+                todo(&policy, judge, &self.tables, &mut news, dirt)
             };
-            let filed = (todo.whole || todo.peers.len() > FEW).then(|| judge.file(&policy.key));
+            let many = todo.whole || !todo.wide.is_empty() || judge.is_worth_filing(&policy.key, &todo.peers);
+            let filed = many.then(|| judge.file(&policy.key));
             let mut work = Work {
                 id: PolicyId(id),
                 filed,
@@ -234,44 +211,6 @@ impl Policies {
     }
 }
 
-/// What `dirt` means for a policy.
-fn todo(key: &PolicyKey, judge: &Judge<'_>, dirt: &Dirt) -> Todo {
-    let mut todo = Todo {
-        whole: dirt.all,
-        peers: dirt
-            .peers
-            .iter()
-            .copied()
-            .filter(|peer| peer.number() != PeerId::PLAIN)
-            .collect(),
-        ..Todo::default()
-    };
-    if dirt.waiting {
-        todo.classes.insert(PeerClass::Unresolved);
-    }
-    for (source, destination) in &dirt.pairs {
-        let (own, other) = key.direction.sides(*source, *destination);
-        let is_own = |id| key.sides.iter().any(|side| side.objects.binary_search(&id).is_ok());
-        if !own.as_object().map_or_else(|| POD.contains(&own), is_own) {
-            continue;
-        }
-        let Some(object) = other.as_object() else {
-            todo.whole = true;
-            return todo;
-        };
-        if judge
-            .waiting
-            .iter()
-            .any(|objects| objects.binary_search(&object).is_ok())
-        {
-            todo.classes.insert(PeerClass::Unresolved);
-        }
-        todo.peers
-            .extend(judge.sets.with_object(object).flat_map(|set| judge.sets.peers_of(set)));
-    }
-    todo
-}
-
 /// One policy being computed.
 struct Work<'a, 'b> {
     id: PolicyId,
@@ -294,6 +233,10 @@ impl Work<'_, '_> {
             classes = PeerClass::ALL.to_vec();
             classes.retain(|class| *class != PeerClass::ServicePort);
             peers = self.peers_concerned();
+        } else if !todo.wide.is_empty() {
+            classes.extend(todo.wide.iter().copied());
+            let concerned = self.peers_concerned().into_iter();
+            peers.extend(concerned.filter(|peer| todo.wide.contains(&peer.class())));
         }
         classes.sort_unstable();
         peers.sort_unstable();
@@ -314,7 +257,12 @@ impl Work<'_, '_> {
         // All that was looked at counts, changed or not: a rule's new place in the order may change what a Service port
         // credits though no table changed. And the merged tables of an unknown pod do not tell what became of each pod
         // that it could be.
-        peers.extend(classes.into_iter().map(PeerId::plain));
+        peers.extend(classes.iter().copied().map(PeerId::plain));
+        if !todo.wide.is_empty() {
+            // Peers without an entry of their own are judged by their class, too.
+            let served = self.dependents.keys().copied();
+            peers.extend(served.filter(|peer| todo.wide.contains(&peer.class())));
+        }
         let whole = todo.whole || (self.policy.key.startup && !peers.is_empty());
         if self.policy.key.direction == Direction::Egress || whole {
             self.services(whole, &peers, dirt);
@@ -448,8 +396,7 @@ impl Work<'_, '_> {
             return;
         };
         let known = |part: &Part| {
-            let own = self.policy.entries.get(&part.peer).copied();
-            let table = own.or(self.policy.fallbacks[part.peer.class() as usize])?;
+            let table = self.policy.table(part.peer)?;
             Some(at(self.tables.get(table)?, content.transport.into(), part.port))
         };
         let cell = self.judge.service_cell(&self.policy.key, content, known);

@@ -34,8 +34,15 @@ pub(super) struct Rules {
     /// Slots that an earlier process gave out.
     adopted: FxHashMap<(Name, Name), u32>,
     touched: FxHashSet<u32>,
-    /// Pairs whose rules changed since they were last asked for.
-    changed: FxHashSet<(Sel, Sel)>,
+    /// Pairs whose rules changed since they were last asked for, with the slots of these.
+    changed: FxHashMap<(Sel, Sel), Vec<u32>>,
+}
+
+impl Rule {
+    /// Whether it is in force, from and to these sides.
+    pub(super) fn is_between(&self, sides: (Sel, Sel)) -> bool {
+        self.active && self.sides == sides
+    }
 }
 
 impl Rules {
@@ -121,7 +128,7 @@ impl Rules {
             return;
         }
         self.pairs.entry((source, destination)).or_default().push(slot);
-        self.changed.insert((source, destination));
+        self.changed.entry((source, destination)).or_default().push(slot);
         for direction in Direction::BOTH {
             let (own, other) = direction.sides(source, destination);
             *self.opposite[direction as usize]
@@ -146,7 +153,7 @@ impl Rules {
         if !active {
             return;
         }
-        self.changed.insert((source, destination));
+        self.changed.entry((source, destination)).or_default().push(slot);
         if let Some(list) = self.pairs.get_mut(&(source, destination)) {
             list.retain(|other| *other != slot);
             if list.is_empty() {
@@ -171,7 +178,7 @@ impl Rules {
 
     /// Brings the rules of the pairs that changed in order: once for all that came in one update.
     pub(super) fn put_in_order(&mut self) {
-        for pair in &self.changed {
+        for pair in self.changed.keys() {
             let Some(list) = self.pairs.get_mut(pair) else { continue };
             let order = |slot: &u32| self.slots.get(*slot as usize)?.as_ref().map(|rule| &rule.order);
             list.sort_by(|one, other| order(one).cmp(&order(other)));
@@ -193,6 +200,11 @@ impl Rules {
         self.opposite[direction as usize].contains_key(&own)
     }
 
+    /// How many other sides rules pair `own` with, the pod's side in `direction`.
+    pub(super) fn breadth(&self, own: Sel, direction: Direction) -> usize {
+        self.opposite[direction as usize].get(&own).map_or(0, FxHashMap::len)
+    }
+
     /// The other sides of rules that have `own` as the pod's side in `direction`.
     pub(super) fn opposite(&self, own: Sel, direction: Direction) -> impl Iterator<Item = Sel> + '_ {
         self.opposite[direction as usize]
@@ -201,8 +213,8 @@ impl Rules {
             .flat_map(|others| others.keys().copied())
     }
 
-    /// The pairs whose rules changed since the last call.
-    pub(super) fn take_changed(&mut self) -> Vec<(Sel, Sel)> {
+    /// The pairs whose rules changed since the last call, with the slots of these.
+    pub(super) fn take_changed(&mut self) -> Vec<((Sel, Sel), Vec<u32>)> {
         self.changed.drain().collect()
     }
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cells::{Judged, map_table, service, strictest, strictest_table, with_tcp_ports};
 use super::flatten::{first_match, flatten};
@@ -118,6 +118,19 @@ impl<'a> Judge<'a> {
             });
         }
         filed
+    }
+
+    /// Whether to file the rules of `policy` takes less than to look for those of each of `peers` in turn, which is done
+    /// for each selector of the one side and each of the other.
+    pub(super) fn is_worth_filing(&self, policy: &PolicyKey, peers: &FxHashSet<PeerId>) -> bool {
+        let own = policy.sides.iter().flat_map(OwnSide::selectors);
+        let (mut selectors, mut filed) = (0, 0);
+        for own in own {
+            selectors += 1;
+            filed += self.rules.breadth(own, policy.direction);
+        }
+        let others = peers.iter().map(|peer| self.objects_of(*peer).len() + POD.len());
+        others.sum::<usize>() * selectors > filed
     }
 
     /// What tells a peer of `class` in `objects` from its class: two peers of one class with the same key have the

@@ -48,7 +48,7 @@ fn a_policy_that_fits_again_is_realised_with_all_that_was_wanted_meanwhile() {
     let mut kernel = small_kernel().with_capacity(MapName::Policy, 2);
     let mut realiser = Realiser::adopt(&kernel).unwrap();
     let table = cellwall_policy::compiled::Table::constant(cellwall_policy::compiled::Cell::NO_RULE);
-    realiser.want([Change::Table(TableId(0), Some(table))]);
+    realiser.want([Change::Table(TableId(0), Some(table.into()))]);
     let entry = |number, table| Change::Policy(PolicyId(0), PeerId::new(PeerClass::World, number), table);
     realiser.want((0..3).map(|number| entry(number, Some(TableId(0)))));
     assert_eq!(

@@ -70,11 +70,11 @@ pub(super) fn web() -> Vec<Change> {
     };
     vec![
         Change::Rule(RuleSlot(0), Some(card)),
-        Change::Table(TableId(0), Some(table(0))),
-        Change::Table(TableId(1), Some(Table::constant(Cell::NO_RULE))),
+        Change::Table(TableId(0), Some(table(0).into())),
+        Change::Table(TableId(1), Some(Table::constant(Cell::NO_RULE).into())),
         Change::Policy(PolicyId(1), PeerId::plain(PeerClass::World), Some(TableId(0))),
         Change::Policy(PolicyId(0), PeerId::plain(PeerClass::World), Some(TableId(1))),
-        Change::Interface(19, Some(interface)),
+        Change::Interface(19, Some(interface.into())),
         Change::Address(address("192.0.2.1"), Some(entry)),
         Change::Prefix(
             "203.0.113.0/24".parse().unwrap(),
@@ -130,7 +130,7 @@ fn one_rule_changed_costs_its_own_entries_and_the_flip() {
     let entry = Change::Policy(PolicyId(1), PeerId::plain(PeerClass::World), Some(TableId(2)));
     realiser.want([
         Change::Table(TableId(0), None),
-        Change::Table(TableId(2), Some(Table::constant(drop_by(0)))),
+        Change::Table(TableId(2), Some(Table::constant(drop_by(0)).into())),
         entry,
     ]);
     let report = realiser.realise(&mut kernel).unwrap();
@@ -215,7 +215,7 @@ fn an_interface_whose_place_is_taken_is_found_besides() {
     else {
         panic!("web has an interface")
     };
-    realiser.want([Change::Interface(3, Some(Interface { ifindex: 3, ..web }))]);
+    realiser.want([Change::Interface(3, Some(Interface { ifindex: 3, ..*web }.into()))]);
     realiser.realise(&mut kernel).unwrap();
     assert!(realiser.image().interfaces[&3].extra);
     realiser.want([Change::Interface(19, None)]);

@@ -155,14 +155,18 @@ impl State {
     /// The changes from this state to `next`.
     pub(super) fn changes_to(&self, next: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
-        changes.extend(each(&self.interfaces, &next.interfaces, Change::Interface));
+        changes.extend(each(&self.interfaces, &next.interfaces, |ifindex, interface| {
+            Change::Interface(ifindex, interface.map(Box::new))
+        }));
         changes.extend(each(&self.addresses, &next.addresses, Change::Address));
         changes.extend(each(&self.prefixes, &next.prefixes, Change::Prefix));
         changes.extend(each(&self.services, &next.services, Change::ServicePort));
         changes.extend(each(&self.policies, &next.policies, |key, table| {
             Change::Policy(key.0, key.1, table)
         }));
-        changes.extend(each(&self.tables, &next.tables, Change::Table));
+        changes.extend(each(&self.tables, &next.tables, |id, table| {
+            Change::Table(id, table.map(Arc::new))
+        }));
         changes.extend(each(&self.rules, &next.rules, Change::Rule));
         changes
     }
