@@ -7,6 +7,11 @@ use cellwall_controller::cli::args::{Cli, Command};
 use cellwall_controller::cli::{self, alerts, all_nodes, check, explain, flows, listings, output, uninstall};
 use cellwall_controller::{agent, cni, demo};
 use clap::CommandFactory;
+use mimalloc::MiMalloc;
+
+/// A change of a large policy allocates and frees millions of times, and musl's own allocator is slow at it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     if cni::is_called() {

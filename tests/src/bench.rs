@@ -15,6 +15,7 @@ mod traffic;
 pub use figures::{Figure, Spread};
 pub use filters::{Filter, Stand};
 pub use in_traffic::in_traffic;
+pub use nft::replaced as nft_replaced;
 pub use page::{Column, Page, Place};
 pub use policy::{Sizes, policy, replaced};
 pub use runs::runs;

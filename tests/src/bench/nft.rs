@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::Stdio;
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use cellwall_controller::lab::{Lab, LabPod};
+use cellwall_controller::lab::{Lab, LabPod, Wiring};
 
 use super::traffic::CLOSED;
+use super::{Figure, Spread};
 
 /// How the verdict on a new flow is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,52 @@ pub(super) fn install(lab: &Lab, lookup: Lookup, entries: u32, from: &LabPod, to
     for v4 in [true, false] {
         table(&mut text, lookup, entries, from.address(v4), to.address(v4));
     }
+    run(lab, &text).with_context(|| format!("{entries} entries"))
+}
+
+/// How long nft takes to replace all of a map of verdicts at once, and to change one of its entries: what a policy of as
+/// many entries costs elsewhere.
+pub fn replaced(entries: u32, rounds: usize) -> anyhow::Result<Vec<Figure>> {
+    let mut lab = Lab::new("cbnft", Wiring::Routed)?;
+    let [from, to] = [lab.add_pod("a")?, lab.add_pod("b")?];
+    install(&lab, Lookup::Map, entries, &from, &to)?;
+    let pair = |number| format!("{} . {}", from.address(true), other(number, true));
+    let timed = |text: &str| -> anyhow::Result<f64> {
+        let began = Instant::now();
+        run(&lab, text)?;
+        Ok(began.elapsed().as_secs_f64() * 1e3)
+    };
+    let (mut all, mut single) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let verdict = if round % 2 == 0 { "drop" } else { "accept" };
+        let elements: Vec<String> = (1..=entries)
+            .map(|number| format!("{} : {verdict}", pair(number)))
+            .collect();
+        let elements = elements.join(", ");
+        all.push(timed(&format!(
+            "flush map ip bench pairs; add element ip bench pairs {{ {elements} }}\n"
+        ))?);
+        let (one, other) = (pair(entries / 2), if round % 2 == 0 { "accept" } else { "drop" });
+        single.push(timed(&format!(
+            "delete element ip bench pairs {{ {one} }}; add element ip bench pairs {{ {one} : {other} }}\n"
+        ))?);
+    }
+    Ok(vec![
+        Figure::new(
+            format!("nftables: a map of {entries} verdicts replaced by another, nft's run"),
+            Spread::of(all),
+            "ms",
+        ),
+        Figure::new(
+            format!("nftables: one of {entries} verdicts changed, nft's run"),
+            Spread::of(single),
+            "ms",
+        ),
+    ])
+}
+
+/// Has nft make these changes on the node, all at once.
+fn run(lab: &Lab, text: &str) -> anyhow::Result<()> {
     let mut nft = lab.node().command("nft");
     let mut child = nft
         .args(["-f", "-"])
@@ -38,7 +86,7 @@ pub(super) fn install(lab: &Lab, lookup: Lookup, entries: u32, from: &LabPod, to
     let output = child.wait_with_output()?;
     // It repeats what it was given.
     let said: String = String::from_utf8_lossy(&output.stderr).chars().take(300).collect();
-    ensure!(output.status.success(), "nft refuses {entries} entries: {said}");
+    ensure!(output.status.success(), "nft refuses: {said}");
     Ok(())
 }
 

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use cellwall_policy::generate::Dice;
 use cellwall_tests::bench::{
-    Column, Figure, Filter, Page, Place, Row, Sizes, Stand, in_traffic, policy, replaced, runs,
+    Column, Figure, Filter, Page, Place, Row, Sizes, Stand, in_traffic, nft_replaced, policy, replaced, runs,
 };
 use clap::{Parser, Subcommand};
+
+/// The agent's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -90,6 +94,7 @@ fn main() -> anyhow::Result<()> {
 
 fn changes(args: &Args) -> anyhow::Result<Vec<Figure>> {
     let mut figures = replaced(args.rounds)?;
+    figures.extend(nft_replaced(10_000, args.rounds)?);
     figures.extend(policy(&[1_000, 10_000, 100_000], args.changes)?);
     Ok(figures)
 }
