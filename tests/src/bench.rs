@@ -16,7 +16,7 @@ pub use figures::{Figure, Spread};
 pub use filters::{Filter, Stand};
 pub use in_traffic::in_traffic;
 pub use nft::replaced as nft_replaced;
-pub use page::{Column, Page, Place};
+pub use page::{Column, Measured, Page, Place};
 pub use policy::{Sizes, policy, replaced};
 pub use runs::runs;
 pub use traffic::{Row, Traffic};

@@ -24,12 +24,14 @@ use super::probes::{Probe, sample};
 
 /// Rest between two rounds.
 const REST: Duration = Duration::from_millis(1_500);
+/// Priority of the thread: where processors are busy with what pods do it gets about a tenth of one.
+const STANDS_BACK: i32 = 10;
 /// Packets of a round.
 const PACKETS: usize = 24;
-/// A round that took longer rests that many times as long, so that the thread never has more than a tenth of a CPU.
-const SHARE: u32 = 9;
+/// A round that took longer rests that many times as long, so that the thread never has more than a twentieth of a CPU.
+const SHARE: u32 = 19;
 /// Longest rest, so that what is wrong is found within 10 s.
-const LONGEST: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_secs(6);
 /// After this long without a look that counts the loop looks for itself.
 const OVERDUE: Duration = Duration::from_secs(6);
 /// After the double could not be loaded it is tried again this much later.
@@ -118,6 +120,9 @@ pub(super) fn start(
     stop: Arc<AtomicBool>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
+        if let Err(error) = rustix::process::setpriority_process(None, STANDS_BACK) {
+            tracing::debug!(%error, "the audit has the priority of everything else");
+        }
         let mut auditor = Auditor {
             place,
             options,

@@ -31,8 +31,17 @@ impl Place {
     }
 }
 
+/// What a row gave under a filter, and without one right before.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// Under the filter.
+    pub value: f64,
+    /// Without one.
+    pub bare: f64,
+}
+
 /// A filter, and what each round gave under it.
-pub type Column = (Filter, Vec<f64>);
+pub type Column = (Filter, Vec<Measured>);
 
 /// Everything that was measured.
 #[derive(Debug, Default)]
@@ -48,14 +57,13 @@ pub struct Page {
 const FULL: usize = 40;
 
 impl Page {
-    /// The ratios of a filter to no filter, round by round.
+    /// The ratios of a filter to no filter, round by round; of no filter, how alike it is to itself.
     fn ratios(values: &[Column], filter: Filter) -> Option<Spread> {
-        let of = |wanted| values.iter().find(|(filter, _)| *filter == wanted).map(|(_, all)| all);
-        let (bare, all) = (of(Filter::Nothing)?, of(filter)?);
+        let (_, all) = values.iter().find(|(one, _)| *one == filter)?;
         if all.is_empty() {
             return None;
         }
-        Some(Spread::of(all.iter().zip(bare).map(|(one, bare)| one / bare).collect()))
+        Some(Spread::of(all.iter().map(|one| one.value / one.bare).collect()))
     }
 
     fn filters(&self) -> Vec<Filter> {
@@ -153,21 +161,15 @@ fn bar(ratio: f64) -> String {
 }
 
 fn cell(row: Row, values: &[Column], filter: Filter) -> String {
+    let Some(Spread { median, low, high }) = Page::ratios(values, filter) else {
+        return " |".to_owned();
+    };
     if filter == Filter::Nothing {
-        let all = values
-            .iter()
-            .find(|(one, _)| *one == filter)
-            .map(|(_, all)| all.clone());
-        return format!(
-            " {} {} |",
-            grouped(Spread::of(all.unwrap_or_default()).median),
-            row.unit()
-        );
+        let bare = values.iter().flat_map(|(_, all)| all).map(|one| one.bare);
+        let bare = grouped(Spread::of(bare.collect()).median);
+        return format!(" {bare} {} ({low:.2} to {high:.2} of itself) |", row.unit());
     }
-    match Page::ratios(values, filter) {
-        Some(Spread { median, low, high }) => format!(" **{median:.3}** ({low:.2} to {high:.2}) |"),
-        None => " |".to_owned(),
-    }
+    format!(" **{median:.3}** ({low:.2} to {high:.2}) |")
 }
 
 fn line(figure: &Figure) -> String {
@@ -212,14 +214,18 @@ const HEAD: &str =
 
 const TRAFFIC: &str = "Two pods of one node, each behind a veth, the node routes between them, MTU 1500; every filter stands on both veths, \
 nftables in the node's forward chain behind `ct state established,related accept`. Each filter has a node of its own, all of them are there for \
-the whole run, in each round all take their turn in another order, and a ratio is to what no filter gave in the same round: median (lowest to \
-highest). Cellwall guards with an agent that knows 10,000 pods; all of its rules concern the sending pod, the one that decides comes last, and \
+the whole run, and in each round all take their turn in another order. A turn begins with all rows without a filter, to which its ratios are: \
+median (lowest to highest) of the rounds; what no filter gives then beside itself says how much of that is chance. Cellwall guards with an agent that knows 10,000 pods; all of its rules concern the sending pod, the one that decides comes last, and \
 one more rule refuses a port. Bulk and datagrams: sender on one processor, receiver on another; ping-pong and connections: both on one.\n\n";
 
 #[cfg(test)]
 mod tests {
     use super::super::Traffic;
     use super::*;
+
+    fn measured(value: f64, bare: f64) -> Measured {
+        Measured { value, bare }
+    }
 
     #[test]
     fn ratios_are_taken_round_by_round() {
@@ -228,8 +234,8 @@ mod tests {
             v4: true,
         };
         let values = vec![
-            (Filter::Nothing, vec![100.0, 200.0]),
-            (Filter::Empty, vec![90.0, 190.0]),
+            (Filter::Nothing, vec![measured(99.0, 100.0), measured(202.0, 200.0)]),
+            (Filter::Empty, vec![measured(90.0, 100.0), measured(190.0, 200.0)]),
         ];
         let page = Page {
             cells: vec![(row, values)],
@@ -247,7 +253,9 @@ mod tests {
         };
         let text = page.markdown(&place);
         assert!(
-            text.contains("| UDP, one flow, IPv4 | 150 packets/s | **0.925** (0.90 to 0.95) | ≥ 0.95 |"),
+            text.contains(
+                "| UDP, one flow, IPv4 | 150 packets/s (0.99 to 1.01 of itself) | **0.925** (0.90 to 0.95) | ≥ 0.95 |"
+            ),
             "{text}"
         );
         assert!(

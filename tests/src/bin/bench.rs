@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use cellwall_policy::generate::Dice;
 use cellwall_tests::bench::{
-    Column, Figure, Filter, Page, Place, Row, Sizes, Stand, in_traffic, nft_replaced, policy, replaced, runs,
+    Column, Figure, Filter, Measured, Page, Place, Row, Sizes, Stand, in_traffic, nft_replaced, policy, replaced, runs,
 };
 use clap::{Parser, Subcommand};
 
@@ -129,20 +130,26 @@ fn packets(args: &Args, page: &mut Page) -> anyhow::Result<()> {
 }
 
 /// Every row under every filter, in another order each round. An agent is awake for all rows of its turn, and has done
-/// by then what fell due while it was stopped.
+/// by then what fell due while it was stopped; the machine has other speeds at other times, so that each turn begins with
+/// all rows without a filter.
 fn traffic(args: &Args, stands: &[Stand], page: &mut Page) -> anyhow::Result<()> {
     let slice = Duration::from_millis(args.slice);
     let mut dice = Dice::new(u64::from(std::process::id()));
     let rows: Vec<Row> = Row::all().filter(|row| is_among(&row.name(), &args.rows)).collect();
     let columns: Vec<Column> = stands.iter().map(|stand| (stand.filter, Vec::new())).collect();
     let mut cells: Vec<(Row, Vec<Column>)> = rows.iter().map(|row| (*row, columns.clone())).collect();
+    let bare = stands.iter().find(|stand| stand.filter == Filter::Nothing);
+    let bare = bare.context("what no filter gives is always measured")?;
     for round in 1..=args.rounds {
         eprintln!("traffic, round {round} of {}", args.rounds);
         for at in shuffled(stands.len(), &mut dice)? {
+            let order = shuffled(rows.len(), &mut dice)?;
+            let before = order.iter().map(|row| rows[*row].measure(bare, slice));
+            let before = before.collect::<anyhow::Result<Vec<_>>>()?;
             stands[at].wake()?;
-            for row in shuffled(rows.len(), &mut dice)? {
-                let measured = rows[row].measure(&stands[at], slice)?;
-                cells[row].1[at].1.push(measured);
+            for (row, bare) in order.into_iter().zip(before) {
+                let value = rows[row].measure(&stands[at], slice)?;
+                cells[row].1[at].1.push(Measured { value, bare });
             }
             stands[at].rest()?;
         }
