@@ -33,6 +33,9 @@ struct Args {
     /// Parts to leave out: traffic, runs, policy
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
+    /// Leave the agents stopped while traffic is measured: what is in the kernel decides alone
+    #[arg(long)]
+    asleep: bool,
     /// Changes of each kind, in the part about policy
     #[arg(long, default_value_t = 200)]
     changes: usize,
@@ -146,7 +149,9 @@ fn traffic(args: &Args, stands: &[Stand], page: &mut Page) -> anyhow::Result<()>
             let order = shuffled(rows.len(), &mut dice)?;
             let before = order.iter().map(|row| rows[*row].measure(bare, slice));
             let before = before.collect::<anyhow::Result<Vec<_>>>()?;
-            stands[at].wake()?;
+            if !args.asleep {
+                stands[at].wake()?;
+            }
             for (row, bare) in order.into_iter().zip(before) {
                 let value = rows[row].measure(&stands[at], slice)?;
                 cells[row].1[at].1.push(Measured { value, bare });
