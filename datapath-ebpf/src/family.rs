@@ -119,6 +119,13 @@ pub enum V4 {}
 #[derive(Clone, Copy, Debug)]
 pub enum V6 {}
 
+/// Both ports of a key as they lie in memory, the lower end's first: written as the kernel reads them, as one word, since
+/// a processor that reads at once what was just written in two pieces waits for both.
+#[inline(always)]
+fn both(lo_port: u16, hi_port: u16) -> u32 {
+    (u32::from(lo_port) << 16 | u32::from(hi_port)).to_be()
+}
+
 /// Offset of the transport header behind an IPv4 header without options.
 const PLAIN_4: usize = 34;
 /// Offset of the transport header behind an IPv6 header without extensions.
@@ -213,7 +220,7 @@ impl Family for V4 {
         };
         let key = &mut tables.scratch()?.key4;
         (key.lo, key.hi) = (*lo, *hi);
-        (key.lo_port, key.hi_port) = (lo_port.to_be(), hi_port.to_be());
+        key.ports = both(lo_port, hi_port);
         key.protocol = u32::from(protocol).to_le();
         Some((key, from_lo))
     }
@@ -404,7 +411,7 @@ impl Family for V6 {
         };
         let key = &mut tables.scratch()?.key6;
         (key.lo, key.hi) = (*lo, *hi);
-        (key.lo_port, key.hi_port) = (lo_port.to_be(), hi_port.to_be());
+        key.ports = both(lo_port, hi_port);
         key.protocol = u32::from(protocol).to_le();
         Some((key, from_lo))
     }

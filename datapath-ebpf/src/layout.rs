@@ -12,8 +12,7 @@ use cellwall_datapath_common::{Cell, FlowValue};
 pub struct Key4 {
     pub lo: u32,
     pub hi: u32,
-    pub lo_port: u16,
-    pub hi_port: u16,
+    pub ports: u32,
     pub protocol: u32,
 }
 
@@ -24,8 +23,7 @@ pub struct Key4 {
 pub struct Key6 {
     pub lo: [u32; 4],
     pub hi: [u32; 4],
-    pub lo_port: u16,
-    pub hi_port: u16,
+    pub ports: u32,
     pub protocol: u32,
 }
 
@@ -292,8 +290,7 @@ mod tests {
             abi::FlowKey4,
             lo = lo,
             hi = hi,
-            lo_port = lo_port,
-            hi_port = hi_port,
+            ports = lo_port,
             protocol = protocol
         );
         same!(
@@ -301,8 +298,7 @@ mod tests {
             abi::FlowKey6,
             lo = lo,
             hi = hi,
-            lo_port = lo_port,
-            hi_port = hi_port,
+            ports = lo_port,
             protocol = protocol
         );
         same!(
