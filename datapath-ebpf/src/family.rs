@@ -5,7 +5,7 @@ use cellwall_datapath_common::{AddressValue, FlowValue, Versioned};
 
 use crate::chain::{Chain, walk};
 use crate::judge::Question;
-use crate::layout::{Endpoint, Key4, Key6, LiveFlow};
+use crate::layout::{Endpoint, Key4, Key6, LiveFlow, both};
 use crate::packet::{Packet, high, low, octet};
 use crate::parse;
 use crate::passed::{Plain, what};
@@ -118,13 +118,6 @@ pub enum V4 {}
 /// IPv6.
 #[derive(Clone, Copy, Debug)]
 pub enum V6 {}
-
-/// Both ports of a key as they lie in memory, the lower end's first: written as the kernel reads them, as one word, since
-/// a processor that reads at once what was just written in two pieces waits for both.
-#[inline(always)]
-fn both(lo_port: u16, hi_port: u16) -> u32 {
-    (u32::from(lo_port) << 16 | u32::from(hi_port)).to_be()
-}
 
 /// Offset of the transport header behind an IPv4 header without options.
 const PLAIN_4: usize = 34;

@@ -27,6 +27,13 @@ pub struct Key6 {
     pub protocol: u32,
 }
 
+/// Both ports of a key as they lie in memory, the lower end's first: written as the kernel reads them, as one word, since
+/// a processor that reads at once what was just written in two pieces waits for both.
+#[inline(always)]
+pub fn both(lo_port: u16, hi_port: u16) -> u32 {
+    (u32::from(lo_port) << 16 | u32::from(hi_port)).to_be()
+}
+
 /// [`cellwall_datapath_common::FragmentKey`]; `tail` is protocol, hook and two zeros.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
