@@ -147,11 +147,11 @@ impl Cell {
 
 /// A function from 0..=65535 to cells: each entry holds from its start up to the next start. Never empty, starts
 /// at 0, starts ascend, neighbours differ: equal functions are equal values. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spans(Entries);
 
-/// Most functions are constant: those have their cell here, and nothing beside.
-#[derive(Debug, Clone)]
+/// Most functions are constant: those have their cell here, and nothing beside; none of them is among the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Entries {
     One([(u16, Cell); 1]),
     Many(Arc<[(u16, Cell)]>),
@@ -211,17 +211,6 @@ impl Spans {
     }
 }
 
-impl PartialEq for Spans {
-    fn eq(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Entries::Many(one), Entries::Many(other)) => Arc::ptr_eq(one, other) || one == other,
-            _ => self.entries() == other.entries(),
-        }
-    }
-}
-
-impl Eq for Spans {}
-
 impl PartialOrd for Spans {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
@@ -274,6 +263,19 @@ impl Table {
             icmpv6: spans(),
             other: spans(),
         }
+    }
+
+    /// The six parts, in the order of the fields.
+    pub const fn parts(&self) -> [&Spans; 6] {
+        let Self {
+            tcp,
+            udp,
+            sctp,
+            icmp,
+            icmpv6,
+            other,
+        } = self;
+        [tcp, udp, sctp, icmp, icmpv6, other]
     }
 }
 

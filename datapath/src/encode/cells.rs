@@ -104,22 +104,10 @@ pub(crate) fn table(refs: [u32; 6], all: &[Span]) -> Option<Table> {
     })
 }
 
-/// The six parts of a table in the order of its references.
-pub(crate) fn parts(table: &Table) -> [&Spans; 6] {
-    let Table {
-        tcp,
-        udp,
-        sctp,
-        icmp,
-        icmpv6,
-        other,
-    } = table;
-    [tcp, udp, sctp, icmp, icmpv6, other]
-}
-
 /// The highest rule slot that a table credits.
 pub(crate) fn highest_rule(table: &Table) -> Option<RuleSlot> {
-    parts(table)
+    table
+        .parts()
         .into_iter()
         .flat_map(Spans::entries)
         .filter_map(|(_, cell)| cell.rule)

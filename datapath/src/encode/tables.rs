@@ -107,7 +107,7 @@ impl Tables {
     pub(super) fn define(&mut self, new: &mut NewTables, id: TableId, table: &Arc<Table>) {
         let known = self.by_table.get(table).or_else(|| new.by_table.get(table)).copied();
         let slot = known.unwrap_or_else(|| {
-            let refs = cells::parts(table).map(|spans| self.reference(new, spans));
+            let refs = table.parts().map(|spans| self.reference(new, spans));
             let slot = self.slots.take(1).unwrap_or_else(|| {
                 new.short.0 += 1;
                 u32::MAX
@@ -299,7 +299,7 @@ fn length(spans: &Spans) -> u32 {
 
 /// The lists of a table: place and content.
 fn lists_of(entry: &TableEntry) -> impl Iterator<Item = (u32, &Spans)> {
-    let parts = entry.refs.into_iter().zip(cells::parts(&entry.table));
+    let parts = entry.refs.into_iter().zip(entry.table.parts());
     parts
         .filter(|(reference, _)| reference & LIST != 0)
         .map(|(reference, spans)| (reference & !LIST, spans))

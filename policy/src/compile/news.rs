@@ -42,15 +42,7 @@ impl<'a> News<'a> {
     }
 
     fn may_change(&self, table: &Table) -> bool {
-        let Table {
-            tcp,
-            udp,
-            sctp,
-            icmp,
-            icmpv6,
-            other,
-        } = table;
-        let parts = [tcp, udp, sctp, icmp, icmpv6, other];
+        let parts = table.parts();
         let credited = |cell: &Cell| cell.rule.is_some_and(|slot| self.slots.contains(&slot.0));
         let mut cells = parts.into_iter().flat_map(Spans::entries);
         cells.any(|(_, cell)| credited(cell)) || self.in_force().any(|rule| self.shows(rule, parts))

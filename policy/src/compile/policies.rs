@@ -12,7 +12,7 @@ use super::todo::{Dirt, Todo, todo};
 use super::verdicts::{Filed, Judge, PolicyKey, at};
 use crate::compiled::{Change, PeerClass, PeerId, PolicyId, Table, TableId};
 
-pub(super) const CLASSES: usize = PeerClass::ALL.len();
+const CLASSES: usize = PeerClass::ALL.len();
 
 #[derive(Debug)]
 pub(super) struct Policy {

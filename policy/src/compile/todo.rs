@@ -4,23 +4,16 @@ use rustc_hash::FxHashSet;
 
 use super::ids::Interned;
 use super::news::News;
-use super::policies::{CLASSES, Policy};
+use super::policies::Policy;
 use super::selector::{POD, Sel, entities_of};
 use super::verdicts::Judge;
 use crate::compiled::{PeerClass, PeerId, Table};
 
-/// Classes whose tables show which rule goes first: not those that are the strictest of several, nor Service ports.
-const RULED: [PeerClass; CLASSES - 2] = [
-    PeerClass::World,
-    PeerClass::LocalPod,
-    PeerClass::RemotePod,
-    PeerClass::UnguardedPod,
-    PeerClass::Node,
-    PeerClass::LocalNode,
-    PeerClass::ClusterIp,
-    PeerClass::ExternalIp,
-    PeerClass::Multicast,
-];
+/// Whether the tables of a class show which rule goes first: not those that are the strictest of several, nor those of
+/// Service ports.
+const fn is_ruled(class: PeerClass) -> bool {
+    !matches!(class, PeerClass::Unresolved | PeerClass::ServicePort)
+}
 
 /// What may have changed for the policies there are.
 #[derive(Debug, Default)]
@@ -103,7 +96,8 @@ pub(super) fn todo(
             continue;
         }
         let covers = |class: PeerClass| entities_of(class, key.direction).contains(&other);
-        for class in RULED.into_iter().filter(|class| covers(*class)) {
+        let ruled = |class: PeerClass| is_ruled(class) && covers(class);
+        for class in PeerClass::ALL.into_iter().filter(|class| ruled(*class)) {
             if concerned(policy.fallbacks[class as usize], news) {
                 todo.wide.insert(class);
             }
@@ -116,8 +110,7 @@ pub(super) fn todo(
             }
         }
         for (peer, table) in &policy.entries {
-            let class = peer.class();
-            if class != PeerClass::ServicePort && covers(class) && concerned(Some(*table), news) {
+            if ruled(peer.class()) && concerned(Some(*table), news) {
                 todo.peers.insert(*peer);
             }
         }

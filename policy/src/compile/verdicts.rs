@@ -123,6 +123,9 @@ impl<'a> Judge<'a> {
     /// Whether to file the rules of `policy` takes less than to look for those of each of `peers` in turn, which is done
     /// for each selector of the one side and each of the other.
     pub(super) fn is_worth_filing(&self, policy: &PolicyKey, peers: &FxHashSet<PeerId>) -> bool {
+        if peers.is_empty() {
+            return false;
+        }
         let own = policy.sides.iter().flat_map(OwnSide::selectors);
         let (mut selectors, mut filed) = (0, 0);
         for own in own {
