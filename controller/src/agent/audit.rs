@@ -28,10 +28,11 @@ const REST: Duration = Duration::from_millis(1_500);
 const STANDS_BACK: i32 = 10;
 /// Packets of a round.
 const PACKETS: usize = 24;
-/// A round that took longer rests that many times as long, so that the thread never has more than a twentieth of a CPU.
+/// A round that took longer rests that many times as long, up to [`LONGEST`]: the thread then has a twentieth of a CPU.
 const SHARE: u32 = 19;
-/// Longest rest, so that what is wrong is found within 10 s.
-const LONGEST: Duration = Duration::from_secs(6);
+/// Longest rest, so that what is wrong is found within 10 s, and a round that a write disturbed is tried again before the
+/// loop looks for itself.
+const LONGEST: Duration = Duration::from_secs(4);
 /// After this long without a look that counts the loop looks for itself.
 const OVERDUE: Duration = Duration::from_secs(6);
 /// After the double could not be loaded it is tried again this much later.
