@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use cellwall_controller::lab::{Lab, LabPod, Wiring};
 
+use super::policy::ms;
 use super::traffic::CLOSED;
 use super::{Figure, Spread};
 
@@ -40,11 +41,15 @@ pub fn replaced(entries: u32, rounds: usize) -> anyhow::Result<Vec<Figure>> {
     let timed = |text: &str| -> anyhow::Result<f64> {
         let began = Instant::now();
         run(&lab, text)?;
-        Ok(began.elapsed().as_secs_f64() * 1e3)
+        Ok(ms(began.elapsed()))
     };
     let (mut all, mut single) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        let verdict = if round % 2 == 0 { "drop" } else { "accept" };
+        let (verdict, opposite) = if round % 2 == 0 {
+            ("drop", "accept")
+        } else {
+            ("accept", "drop")
+        };
         let elements: Vec<String> = (1..=entries)
             .map(|number| format!("{} : {verdict}", pair(number)))
             .collect();
@@ -52,9 +57,9 @@ pub fn replaced(entries: u32, rounds: usize) -> anyhow::Result<Vec<Figure>> {
         all.push(timed(&format!(
             "flush map ip bench pairs; add element ip bench pairs {{ {elements} }}\n"
         ))?);
-        let (one, other) = (pair(entries / 2), if round % 2 == 0 { "accept" } else { "drop" });
+        let one = pair(entries / 2);
         single.push(timed(&format!(
-            "delete element ip bench pairs {{ {one} }}; add element ip bench pairs {{ {one} : {other} }}\n"
+            "delete element ip bench pairs {{ {one} }}; add element ip bench pairs {{ {one} : {opposite} }}\n"
         ))?);
     }
     Ok(vec![

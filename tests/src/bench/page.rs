@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-/// What a row gave under a filter, and without one right before.
+/// What a row gave under a filter, and without one at the beginning of the same turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     /// Under the filter.
@@ -215,7 +215,8 @@ const HEAD: &str =
 const TRAFFIC: &str = "Two pods of one node, each behind a veth, the node routes between them, MTU 1500; every filter stands on both veths, \
 nftables in the node's forward chain behind `ct state established,related accept`. Each filter has a node of its own, all of them are there for \
 the whole run, and in each round all take their turn in another order. A turn begins with all rows without a filter, to which its ratios are: \
-median (lowest to highest) of the rounds; what no filter gives then beside itself says how much of that is chance. Cellwall guards with an agent that knows 10,000 pods; all of its rules concern the sending pod, the one that decides comes last, and \
+median (lowest to highest) of the rounds; what no filter gives then beside itself says how much of that is chance. \
+Cellwall guards with an agent that knows 10,000 pods; all of its rules concern the sending pod, the one that decides comes last, and \
 one more rule refuses a port. Bulk and datagrams: sender on one processor, receiver on another; ping-pong and connections: both on one.\n\n";
 
 #[cfg(test)]

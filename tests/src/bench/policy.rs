@@ -331,7 +331,7 @@ fn resident() -> u64 {
     memory::resident(std::process::id())
 }
 
-fn ms(time: std::time::Duration) -> f64 {
+pub(super) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
